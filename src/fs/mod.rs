@@ -1,0 +1,298 @@
+//! The seam: everything this crate asks of the operating system, and nothing else.
+//!
+//! Two halves behind one enum: the real disk, and (in tests and under the feature `sim`) a simulated one whose page
+//! cache is memory. It knows files, directories, maps, locks, clocks and threads; it knows no record and no segment.
+//! What it promises: one call here is one call to the system, with the system's answer, short transfers and EINTR
+//! included; loops and decisions live above. `nix`, `memmap2` and `unsafe` are used here only.
+
+use std::ffi::OsString;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::offset::{Position, Timestamp};
+
+mod map;
+mod real;
+
+pub(crate) use map::ReadMap;
+
+/// Names, directories, locks, clocks, chance and threads. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Env {
+    inner: EnvInner,
+}
+
+#[derive(Clone, Debug)]
+enum EnvInner {
+    Real,
+}
+
+/// How a file is opened. Every descriptor is close-on-exec, and none is ever in append mode: Linux would ignore the
+/// position of a `pwrite` (rule 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenMode {
+    /// For reading; it must be there.
+    Read,
+    /// For reading and writing; it must be there.
+    ReadWrite,
+    /// For reading and writing; created empty if it is not there.
+    OpenOrCreate,
+    /// For reading and writing; it must not be there.
+    CreateNew,
+}
+
+/// What a name in a directory refers to. A symbolic link is what it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    File,
+    Directory,
+    Other,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DirEntry {
+    pub(crate) name: OsString,
+    pub(crate) kind: EntryKind,
+}
+
+/// What the system knows about a file without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) kind: EntryKind,
+    pub(crate) len: u64,
+    pub(crate) modified: Timestamp,
+}
+
+/// Who else may hold the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockKind {
+    /// Nobody.
+    Exclusive,
+    /// Other shared holders.
+    Shared,
+}
+
+/// A lock file and the locks on it, released on drop. The file itself stays (rule 30).
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _inner: LockInner,
+}
+
+#[derive(Debug)]
+enum LockInner {
+    Real(real::RealLock),
+}
+
+/// A thread started through the seam.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    inner: std::thread::JoinHandle<()>,
+}
+
+impl Thread {
+    /// Waits for the thread's end. `false` if it panicked.
+    pub(crate) fn join(self) -> bool {
+        self.inner.join().is_ok()
+    }
+
+    /// Whether the calling thread is this one.
+    pub(crate) fn is_current(&self) -> bool {
+        self.inner.thread().id() == std::thread::current().id()
+    }
+}
+
+impl Env {
+    /// The machine this process runs on.
+    pub(crate) fn real() -> Env {
+        Env { inner: EnvInner::Real }
+    }
+
+    pub(crate) fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
+        match &self.inner {
+            EnvInner::Real => Ok(File { inner: FileInner::Real(real::open(path, mode)?) }),
+        }
+    }
+
+    /// Every name in a directory but `.` and `..`, in no order.
+    pub(crate) fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        match &self.inner {
+            EnvInner::Real => real::list(dir),
+        }
+    }
+
+    pub(crate) fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        match &self.inner {
+            EnvInner::Real => real::metadata(path),
+        }
+    }
+
+    /// Creates one directory; its parent must be there.
+    pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match &self.inner {
+            EnvInner::Real => real::create_dir(path),
+        }
+    }
+
+    /// Renames, replacing what has the new name.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match &self.inner {
+            EnvInner::Real => real::rename(from, to),
+        }
+    }
+
+    pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
+        match &self.inner {
+            EnvInner::Real => real::remove_file(path),
+        }
+    }
+
+    /// Makes the names in a directory durable.
+    pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        match &self.inner {
+            EnvInner::Real => real::sync_dir(dir),
+        }
+    }
+
+    /// The path without symbolic links, `.` and `..`.
+    pub(crate) fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        match &self.inner {
+            EnvInner::Real => real::canonicalize(path),
+        }
+    }
+
+    /// Takes `flock` and an OFD lock on a file, creating it. `None` if somebody else holds either.
+    pub(crate) fn try_lock(&self, path: &Path, kind: LockKind) -> io::Result<Option<Lock>> {
+        match &self.inner {
+            EnvInner::Real => Ok(real::try_lock(path, kind)?.map(|lock| Lock { _inner: LockInner::Real(lock) })),
+        }
+    }
+
+    /// Whether somebody holds the lock on a file right now. Changes nothing: a missing file is not locked.
+    pub(crate) fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        match &self.inner {
+            EnvInner::Real => real::is_locked(path),
+        }
+    }
+
+    /// Bytes that an unprivileged process may still write to the file system of `path`.
+    pub(crate) fn free_space(&self, path: &Path) -> io::Result<u64> {
+        match &self.inner {
+            EnvInner::Real => real::free_space(path),
+        }
+    }
+
+    pub(crate) fn wall_clock(&self) -> Timestamp {
+        match &self.inner {
+            EnvInner::Real => real::wall_clock(),
+        }
+    }
+
+    /// Time since some fixed moment; never goes back.
+    pub(crate) fn monotonic(&self) -> Duration {
+        match &self.inner {
+            EnvInner::Real => real::monotonic(),
+        }
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        match &self.inner {
+            EnvInner::Real => real::random(),
+        }
+    }
+
+    pub(crate) fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
+        match &self.inner {
+            EnvInner::Real => Ok(Thread { inner: real::spawn(name, body)? }),
+        }
+    }
+}
+
+/// An open file. Shared freely: every method takes `&self` and names its position.
+#[derive(Debug)]
+pub(crate) struct File {
+    inner: FileInner,
+}
+
+#[derive(Debug)]
+enum FileInner {
+    Real(std::fs::File),
+}
+
+impl File {
+    /// May be short and may say EINTR; the loop is above the seam.
+    pub(crate) fn write_at(&self, bytes: &[u8], at: Position) -> io::Result<usize> {
+        match &self.inner {
+            FileInner::Real(file) => real::write_at(file, bytes, at),
+        }
+    }
+
+    /// At most 1,024 parts; may be short and may say EINTR.
+    pub(crate) fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: Position) -> io::Result<usize> {
+        match &self.inner {
+            FileInner::Real(file) => real::write_vectored_at(file, parts, at),
+        }
+    }
+
+    /// May be short and may say EINTR; 0 is the end of the file.
+    pub(crate) fn read_at(&self, into: &mut [u8], at: Position) -> io::Result<usize> {
+        match &self.inner {
+            FileInner::Real(file) => real::read_at(file, into, at),
+        }
+    }
+
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        match &self.inner {
+            FileInner::Real(file) => real::len(file),
+        }
+    }
+
+    pub(crate) fn modified(&self) -> io::Result<Timestamp> {
+        match &self.inner {
+            FileInner::Real(file) => real::modified(file),
+        }
+    }
+
+    /// Reserves room for `from..to` and makes the file that long, zeros in between.
+    pub(crate) fn allocate(&self, from: Position, to: Position) -> io::Result<()> {
+        match &self.inner {
+            FileInner::Real(file) => real::allocate(file, from, to),
+        }
+    }
+
+    pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
+        match &self.inner {
+            FileInner::Real(file) => real::set_len(file, len),
+        }
+    }
+
+    /// `fdatasync`: the content and the length (rule 2).
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        match &self.inner {
+            FileInner::Real(file) => real::sync_data(file),
+        }
+    }
+
+    /// `sendfile`: may be short; 0 means the file ended before `at`.
+    pub(crate) fn send_to(&self, out: BorrowedFd<'_>, at: Position, len: usize) -> io::Result<usize> {
+        match &self.inner {
+            FileInner::Real(file) => real::send_to(file, out, at, len),
+        }
+    }
+
+    /// The descriptor itself, for users who send by other means.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.inner {
+            FileInner::Real(file) => std::os::fd::AsFd::as_fd(file),
+        }
+    }
+
+    /// A read-only map of the first `len` bytes, which may be more than the file has; `len` is not 0.
+    pub(crate) fn map_read(&self, len: usize) -> io::Result<ReadMap> {
+        match &self.inner {
+            FileInner::Real(file) => ReadMap::real(file, len),
+        }
+    }
+}

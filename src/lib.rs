@@ -1,0 +1,9 @@
+//! An embeddable storage engine: a durable, ordered, replayable log in Apache Kafka's own directory format.
+
+mod error;
+mod fs;
+mod names;
+mod offset;
+
+pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCause, IoOp, Result};
+pub use offset::{Offset, Position, Timestamp};
