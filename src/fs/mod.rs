@@ -15,8 +15,10 @@ use crate::offset::{Position, Timestamp};
 
 mod map;
 mod real;
+mod transfer;
 
 pub(crate) use map::ReadMap;
+pub(crate) use transfer::{Partial, read_exact_at, retry, write_all_at, write_all_vectored_at};
 
 /// Names, directories, locks, clocks, chance and threads. Cheap to clone.
 #[derive(Clone, Debug)]
