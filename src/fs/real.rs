@@ -1,19 +1,20 @@
 //! The real half of the seam: one function, one system call.
 //!
-//! Thin enough to be read in one sitting. Nothing here loops or decides.
+//! Thin enough to be read in one sitting. Nothing here loops or decides; the invariant it owns is that what the system
+//! said about a transfer or a sync is what the caller hears.
 #![allow(clippy::disallowed_methods, reason = "this is the place that the list points to")]
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, FcntlArg, Flock, FlockArg, fallocate, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, fallocate, fcntl};
 use nix::libc;
 
 use super::{DirEntry, EntryKind, LockKind, Metadata, OpenMode};
@@ -21,7 +22,8 @@ use crate::offset::{Position, Timestamp};
 
 pub(super) fn open(path: &Path, mode: OpenMode) -> io::Result<std::fs::File> {
     let mut options = OpenOptions::new();
-    options.read(true);
+    // A pipe that somebody put where a file belongs must not make the open wait for its other end.
+    options.read(true).custom_flags(libc::O_NONBLOCK);
     match mode {
         OpenMode::Read => {}
         OpenMode::ReadWrite => drop(options.write(true)),
@@ -35,17 +37,34 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        let mut kind = entry.file_type()?;
-        if kind.is_symlink() {
-            match std::fs::metadata(entry.path()) {
-                Ok(target) => kind = target.file_type(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+        if let Some(kind) = kind_of(&entry)? {
+            entries.push(DirEntry { name: entry.file_name(), kind });
         }
-        entries.push(DirEntry { name: entry.file_name(), kind: entry_kind(kind) });
     }
     Ok(entries)
+}
+
+/// `None` for a name that somebody removed meanwhile.
+fn kind_of(entry: &std::fs::DirEntry) -> io::Result<Option<EntryKind>> {
+    let own = match entry.file_type() {
+        Ok(own) => own,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !own.is_symlink() {
+        return Ok(Some(entry_kind(own)));
+    }
+    match std::fs::metadata(entry.path()) {
+        Ok(target) => Ok(Some(entry_kind(target.file_type()))),
+        Err(error) if leads_nowhere(&error) => Ok(Some(EntryKind::Other)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a symbolic link has no target, as opposed to one that could not be looked at.
+fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(libc::ELOOP)
 }
 
 fn entry_kind(kind: std::fs::FileType) -> EntryKind {
@@ -83,53 +102,70 @@ pub(super) fn remove_file(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
+/// By `nix`, since the standard library repeats a sync that was interrupted, and no sync is ever repeated.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    std::fs::File::open(dir)?.sync_all()
+    Ok(nix::unistd::fsync(std::fs::File::open(dir)?)?)
 }
 
 pub(super) fn canonicalize(path: &Path) -> io::Result<PathBuf> {
     std::fs::canonicalize(path)
 }
 
-/// A file that carries both kinds of lock. Closing the descriptor releases them.
+/// A file that carries both kinds of lock.
+///
+/// Both belong to the open file, which a child made by `fork` shares. So the process that took them gives them up by
+/// name, whoever else still has the descriptor; and in a child, dropping the copy takes nothing from the parent.
 #[derive(Debug)]
-pub(super) struct RealLock(Flock<std::fs::File>);
+pub(super) struct RealLock {
+    file: std::fs::File,
+    holder: u32,
+}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        if self.holder == std::process::id() {
+            // Where giving up by name fails, closing the descriptor does it; a drop has nobody to tell.
+            drop(fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK))));
+            drop(self.file.unlock());
+        }
+    }
+}
 
 pub(super) fn try_lock(path: &Path, kind: LockKind) -> io::Result<Option<RealLock>> {
     let file = open(path, OpenMode::OpenOrCreate)?;
-    let argument = match kind {
-        LockKind::Exclusive => FlockArg::LockExclusiveNonblock,
-        LockKind::Shared => FlockArg::LockSharedNonblock,
+    // The standard library's lock is `flock`; a test holds it to that.
+    let (flock, lock_type) = match kind {
+        LockKind::Exclusive => (file.try_lock(), libc::F_WRLCK),
+        LockKind::Shared => (file.try_lock_shared(), libc::F_RDLCK),
     };
-    let locked = match Flock::lock(file, argument) {
-        Ok(locked) => locked,
-        Err((_file, Errno::EAGAIN)) => return Ok(None),
-        Err((_file, errno)) => return Err(errno.into()),
-    };
-    match fcntl(&*locked, FcntlArg::F_OFD_SETLK(&whole_file(kind))) {
-        Ok(_) => Ok(Some(RealLock(locked))),
+    match flock {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let lock = RealLock { file, holder: std::process::id() };
+    match fcntl(&lock.file, FcntlArg::F_OFD_SETLK(&whole_file(lock_type))) {
+        Ok(_) => Ok(Some(lock)),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }
 
+/// Asks for the OFD lock only: every holder of ours and every JVM shows there. Whether somebody holds nothing but
+/// `flock` could be learnt only by taking it, and an opener at that moment would be refused.
 pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
     let file = match open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    let mut question = whole_file(LockKind::Exclusive);
+    let mut question = whole_file(libc::F_WRLCK);
     fcntl(&file, FcntlArg::F_OFD_GETLK(&mut question)).map_err(io::Error::from)?;
     Ok(i32::from(question.l_type) != libc::F_UNLCK)
 }
 
 /// The fcntl form of a lock on every byte, wherever the file may end.
-fn whole_file(kind: LockKind) -> libc::flock {
-    let lock_type = match kind {
-        LockKind::Exclusive => libc::F_WRLCK,
-        LockKind::Shared => libc::F_RDLCK,
-    };
+fn whole_file(lock_type: i32) -> libc::flock {
     libc::flock {
         l_type: i16::try_from(lock_type).expect("the lock types are 0, 1 and 2"),
         l_whence: i16::try_from(libc::SEEK_SET).expect("the origins are 0, 1 and 2"),
@@ -191,7 +227,7 @@ pub(super) fn set_len(file: &std::fs::File, len: u64) -> io::Result<()> {
 }
 
 pub(super) fn sync_data(file: &std::fs::File) -> io::Result<()> {
-    file.sync_data()
+    Ok(nix::unistd::fdatasync(file)?)
 }
 
 pub(super) fn send_to(file: &std::fs::File, out: BorrowedFd<'_>, at: Position, len: usize) -> io::Result<usize> {
