@@ -17,6 +17,8 @@ pub(crate) struct ReadMap {
 #[derive(Debug)]
 enum MapInner {
     Real(Mmap),
+    #[cfg(any(test, feature = "sim"))]
+    Sim(super::sim::SimMap),
 }
 
 impl ReadMap {
@@ -35,6 +37,11 @@ impl ReadMap {
         Ok(ReadMap { inner: MapInner::Real(map) })
     }
 
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn sim(map: super::sim::SimMap) -> ReadMap {
+        ReadMap { inner: MapInner::Sim(map) }
+    }
+
     /// Copies `N` bytes at `at`, which the caller knows to lie inside the file.
     pub(crate) fn copy_at<const N: usize>(&self, at: usize) -> [u8; N] {
         match &self.inner {
@@ -44,6 +51,8 @@ impl ReadMap {
                 // race with the kernel's copy of a `pwrite` without the compiler drawing conclusions from it.
                 unsafe { map.as_ptr().add(at).cast::<[u8; N]>().read_volatile() }
             }
+            #[cfg(any(test, feature = "sim"))]
+            MapInner::Sim(map) => map.copy_at(at),
         }
     }
 
@@ -51,6 +60,8 @@ impl ReadMap {
     pub(crate) fn len(&self) -> usize {
         match &self.inner {
             MapInner::Real(map) => map.len(),
+            #[cfg(any(test, feature = "sim"))]
+            MapInner::Sim(map) => map.len(),
         }
     }
 }

@@ -15,6 +15,10 @@ use crate::offset::{Position, Timestamp};
 
 mod map;
 mod real;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod sim;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub(crate) use map::ReadMap;
@@ -29,6 +33,8 @@ pub(crate) struct Env {
 #[derive(Clone, Debug)]
 enum EnvInner {
     Real,
+    #[cfg(any(test, feature = "sim"))]
+    Sim(sim::SimDisk),
 }
 
 /// How a file is opened. Every descriptor is close-on-exec, and none is ever in append mode: Linux would ignore the
@@ -86,6 +92,8 @@ pub(crate) struct Lock {
 #[derive(Debug)]
 enum LockInner {
     Real(real::RealLock),
+    #[cfg(any(test, feature = "sim"))]
+    Sim(sim::SimLock),
 }
 
 /// A thread started through the seam.
@@ -112,9 +120,17 @@ impl Env {
         Env { inner: EnvInner::Real }
     }
 
+    /// A machine whose disk, clocks and chance are simulated.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn sim(disk: &sim::SimDisk) -> Env {
+        Env { inner: EnvInner::Sim(disk.clone()) }
+    }
+
     pub(crate) fn open(&self, path: &Path, mode: OpenMode) -> io::Result<File> {
         match &self.inner {
             EnvInner::Real => Ok(File { inner: FileInner::Real(real::open(path, mode)?) }),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => Ok(File { inner: FileInner::Sim(sim::open(disk, path, mode)?) }),
         }
     }
 
@@ -122,12 +138,16 @@ impl Env {
     pub(crate) fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         match &self.inner {
             EnvInner::Real => real::list(dir),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::list(disk, dir),
         }
     }
 
     pub(crate) fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         match &self.inner {
             EnvInner::Real => real::metadata(path),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::metadata(disk, path),
         }
     }
 
@@ -135,6 +155,8 @@ impl Env {
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
         match &self.inner {
             EnvInner::Real => real::create_dir(path),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::create_dir(disk, path),
         }
     }
 
@@ -142,12 +164,16 @@ impl Env {
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         match &self.inner {
             EnvInner::Real => real::rename(from, to),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::rename(disk, from, to),
         }
     }
 
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
         match &self.inner {
             EnvInner::Real => real::remove_file(path),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::remove_file(disk, path),
         }
     }
 
@@ -155,6 +181,8 @@ impl Env {
     pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         match &self.inner {
             EnvInner::Real => real::sync_dir(dir),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::sync_dir(disk, dir),
         }
     }
 
@@ -162,6 +190,8 @@ impl Env {
     pub(crate) fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
         match &self.inner {
             EnvInner::Real => real::canonicalize(path),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::canonicalize(disk, path),
         }
     }
 
@@ -169,6 +199,10 @@ impl Env {
     pub(crate) fn try_lock(&self, path: &Path, kind: LockKind) -> io::Result<Option<Lock>> {
         match &self.inner {
             EnvInner::Real => Ok(real::try_lock(path, kind)?.map(|lock| Lock { _inner: LockInner::Real(lock) })),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => {
+                Ok(sim::try_lock(disk, path, kind)?.map(|lock| Lock { _inner: LockInner::Sim(lock) }))
+            }
         }
     }
 
@@ -176,6 +210,8 @@ impl Env {
     pub(crate) fn is_locked(&self, path: &Path) -> io::Result<bool> {
         match &self.inner {
             EnvInner::Real => real::is_locked(path),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::is_locked(disk, path),
         }
     }
 
@@ -183,12 +219,16 @@ impl Env {
     pub(crate) fn free_space(&self, path: &Path) -> io::Result<u64> {
         match &self.inner {
             EnvInner::Real => real::free_space(path),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::free_space(disk, path),
         }
     }
 
     pub(crate) fn wall_clock(&self) -> Timestamp {
         match &self.inner {
             EnvInner::Real => real::wall_clock(),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::wall_clock(disk),
         }
     }
 
@@ -196,18 +236,24 @@ impl Env {
     pub(crate) fn monotonic(&self) -> Duration {
         match &self.inner {
             EnvInner::Real => real::monotonic(),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::monotonic(disk),
         }
     }
 
     pub(crate) fn random(&self) -> u64 {
         match &self.inner {
             EnvInner::Real => real::random(),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::random(disk),
         }
     }
 
     pub(crate) fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
         match &self.inner {
             EnvInner::Real => Ok(Thread { inner: real::spawn(name, body)? }),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => Ok(Thread { inner: sim::spawn(disk, name, body)? }),
         }
     }
 }
@@ -221,6 +267,8 @@ pub(crate) struct File {
 #[derive(Debug)]
 enum FileInner {
     Real(std::fs::File),
+    #[cfg(any(test, feature = "sim"))]
+    Sim(sim::SimFile),
 }
 
 impl File {
@@ -228,6 +276,8 @@ impl File {
     pub(crate) fn write_at(&self, bytes: &[u8], at: Position) -> io::Result<usize> {
         match &self.inner {
             FileInner::Real(file) => real::write_at(file, bytes, at),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.write_at(bytes, at),
         }
     }
 
@@ -235,6 +285,8 @@ impl File {
     pub(crate) fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: Position) -> io::Result<usize> {
         match &self.inner {
             FileInner::Real(file) => real::write_vectored_at(file, parts, at),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.write_vectored_at(parts, at),
         }
     }
 
@@ -242,18 +294,24 @@ impl File {
     pub(crate) fn read_at(&self, into: &mut [u8], at: Position) -> io::Result<usize> {
         match &self.inner {
             FileInner::Real(file) => real::read_at(file, into, at),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.read_at(into, at),
         }
     }
 
     pub(crate) fn len(&self) -> io::Result<u64> {
         match &self.inner {
             FileInner::Real(file) => real::len(file),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.len(),
         }
     }
 
     pub(crate) fn modified(&self) -> io::Result<Timestamp> {
         match &self.inner {
             FileInner::Real(file) => real::modified(file),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.modified(),
         }
     }
 
@@ -261,12 +319,16 @@ impl File {
     pub(crate) fn allocate(&self, from: Position, to: Position) -> io::Result<()> {
         match &self.inner {
             FileInner::Real(file) => real::allocate(file, from, to),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.allocate(from, to),
         }
     }
 
     pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
         match &self.inner {
             FileInner::Real(file) => real::set_len(file, len),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.set_len(len),
         }
     }
 
@@ -274,6 +336,8 @@ impl File {
     pub(crate) fn sync_data(&self) -> io::Result<()> {
         match &self.inner {
             FileInner::Real(file) => real::sync_data(file),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.sync_data(),
         }
     }
 
@@ -281,13 +345,17 @@ impl File {
     pub(crate) fn send_to(&self, out: BorrowedFd<'_>, at: Position, len: usize) -> io::Result<usize> {
         match &self.inner {
             FileInner::Real(file) => real::send_to(file, out, at, len),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.send_to(out, at, len),
         }
     }
 
-    /// The descriptor itself, for users who send by other means.
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+    /// The descriptor itself, for users who send by other means. A simulated file has none.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.inner {
-            FileInner::Real(file) => std::os::fd::AsFd::as_fd(file),
+            FileInner::Real(file) => Some(std::os::fd::AsFd::as_fd(file)),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(_) => None,
         }
     }
 
@@ -295,6 +363,8 @@ impl File {
     pub(crate) fn map_read(&self, len: usize) -> io::Result<ReadMap> {
         match &self.inner {
             FileInner::Real(file) => ReadMap::real(file, len),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => Ok(ReadMap::sim(file.map_read(len)?)),
         }
     }
 }

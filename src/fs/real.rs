@@ -125,8 +125,8 @@ impl Drop for RealLock {
     fn drop(&mut self) {
         if self.holder == std::process::id() {
             // Where giving up by name fails, closing the descriptor does it; a drop has nobody to tell.
-            drop(fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK))));
-            drop(self.file.unlock());
+            fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK))).ok();
+            self.file.unlock().ok();
         }
     }
 }

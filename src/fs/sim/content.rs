@@ -1,0 +1,192 @@
+//! What one simulated file holds: the bytes everybody sees, the bytes a power cut leaves, and the changes in between.
+//!
+//! It knows no names and no disk. The invariant it owns: `durable` with all of `pending` applied is what is seen, unless
+//! a sync failed; from then on what that sync should have kept is seen but in neither (rule 17).
+
+use crate::offset::Timestamp;
+
+use super::crash::{Atom, Choose, CrashStrength, Part};
+
+/// What a disk writes whole or not at all.
+pub(super) const SECTOR_BYTES: usize = 512;
+
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    pub(super) visible: Vec<u8>,
+    pub(super) modified: Timestamp,
+    /// How far the disk's room is taken for this file, whatever its length.
+    pub(super) charged_to: u64,
+    durable: Vec<u8>,
+    pending: Vec<Pending>,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    sequence: u64,
+    change: Change,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Write { at: usize, bytes: Vec<u8> },
+    SetLen(usize),
+    Allocate { to: usize },
+}
+
+impl Content {
+    pub(super) fn empty(modified: Timestamp) -> Content {
+        Content::durable(Vec::new(), modified)
+    }
+
+    /// A file at rest.
+    pub(super) fn durable(bytes: Vec<u8>, modified: Timestamp) -> Content {
+        let charged_to = u64::try_from(bytes.len()).expect("a length in memory fits 64 bits");
+        Content { visible: bytes.clone(), modified, charged_to, durable: bytes, pending: Vec::new() }
+    }
+
+    pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
+        overwrite(&mut self.visible, at, bytes);
+    }
+
+    pub(super) fn set_len(&mut self, len: usize) {
+        self.visible.resize(len, 0);
+    }
+
+    pub(super) fn allocate(&mut self, to: usize) {
+        self.visible.resize(self.visible.len().max(to), 0);
+    }
+
+    /// Notes a change that was made visible, for the next sync or crash.
+    pub(super) fn note(&mut self, sequence: u64, change: Change) {
+        self.pending.push(Pending { sequence, change });
+    }
+
+    pub(super) fn sync(&mut self) {
+        for Pending { change, .. } in self.pending.drain(..) {
+            match change {
+                Change::Write { at, bytes } => overwrite(&mut self.durable, at, &bytes),
+                Change::SetLen(len) => self.durable.resize(len, 0),
+                Change::Allocate { to } => self.durable.resize(self.durable.len().max(to), 0),
+            }
+        }
+        self.pending.shrink_to(16);
+    }
+
+    /// A sync that failed: what it should have kept stays visible and is never kept by a later one. `kept` is what of
+    /// it reached the disk all the same.
+    pub(super) fn fail_sync(&mut self, kept: Option<Vec<u8>>) {
+        if let Some(kept) = kept {
+            self.durable = kept;
+        }
+        self.pending.clear();
+    }
+
+    pub(super) fn sequences(&self) -> impl Iterator<Item = u64> {
+        self.pending.iter().map(|pending| pending.sequence)
+    }
+
+    /// Damage at rest: in what is seen and in what a power cut leaves.
+    pub(super) fn flip_bit(&mut self, at: usize, bit: u32) {
+        assert!(bit < 8, "a byte has eight bits");
+        assert!(at < self.visible.len(), "the bit to flip lies behind the end of the file");
+        self.visible[at] ^= 1 << bit;
+        if let Some(byte) = self.durable.get_mut(at) {
+            *byte ^= 1 << bit;
+        }
+    }
+
+    /// What a power cut leaves. Data, sector by sector, and lengths are kept or lost independently; under `Ordered` the
+    /// lengths go only as far as the first that was not wholly kept.
+    pub(super) fn after_power_cut(&self, strength: CrashStrength, inode: u64, choose: Choose<'_>) -> Vec<u8> {
+        let mut image = Image { bytes: self.durable.clone(), len: self.durable.len(), lengths_kept: true };
+        for Pending { sequence, change } in &self.pending {
+            let mut ask = |part, options| {
+                let answer = choose(&Atom { sequence: *sequence, inode, part }, options);
+                assert!(answer < options, "a choice outside its options");
+                answer
+            };
+            let whole = match change {
+                Change::Write { at, bytes } => image.write(*at, bytes, &mut ask),
+                Change::SetLen(len) => image.set_len(*len, &mut ask),
+                Change::Allocate { to } => image.extend(*to, &mut ask),
+            };
+            if strength == CrashStrength::Ordered {
+                image.lengths_kept &= whole;
+            }
+        }
+        image.bytes.resize(image.len, 0);
+        image.bytes
+    }
+}
+
+fn overwrite(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    let end = at + bytes.len();
+    if content.len() < at {
+        content.resize(at, 0);
+    }
+    let inside = content.len().min(end) - at;
+    content[at..at + inside].copy_from_slice(&bytes[..inside]);
+    content.extend_from_slice(&bytes[inside..]);
+}
+
+/// A file as a power cut leaves it, while it is decided: `bytes` may reach behind `len`, for data can be kept whose
+/// length was not, and a later length shows it.
+struct Image {
+    bytes: Vec<u8>,
+    len: usize,
+    lengths_kept: bool,
+}
+
+impl Image {
+    /// Says whether the length was kept wholly.
+    fn write(&mut self, at: usize, bytes: &[u8], ask: &mut dyn FnMut(Part, u64) -> u64) -> bool {
+        let sectors = sectors(at, bytes.len());
+        for (index, sector) in sectors.iter().enumerate() {
+            let part = Part::Data { sector: index, sectors: sectors.len() };
+            if ask(part, 2) == 1 {
+                overwrite(&mut self.bytes, sector.start, &bytes[sector.start - at..sector.end - at]);
+            }
+        }
+        let ends: Vec<usize> = sectors.iter().map(|sector| sector.end).filter(|end| *end > self.len).collect();
+        self.reach(&ends, ask)
+    }
+
+    fn extend(&mut self, to: usize, ask: &mut dyn FnMut(Part, u64) -> u64) -> bool {
+        if to > self.len { self.reach(&[to], ask) } else { true }
+    }
+
+    fn set_len(&mut self, len: usize, ask: &mut dyn FnMut(Part, u64) -> u64) -> bool {
+        let kept = self.lengths_kept && ask(Part::Length, 2) == 1;
+        if kept {
+            self.bytes.truncate(len);
+            self.len = len;
+        }
+        kept
+    }
+
+    /// The length may end at any of `ends`, or stay.
+    fn reach(&mut self, ends: &[usize], ask: &mut dyn FnMut(Part, u64) -> u64) -> bool {
+        if ends.is_empty() || !self.lengths_kept {
+            return true;
+        }
+        let options = u64::try_from(ends.len()).expect("a length in memory fits 64 bits") + 1;
+        let reached = usize::try_from(ask(Part::Length, options)).expect("at most as many as there are ends");
+        if let Some(last) = reached.checked_sub(1) {
+            self.len = ends[last];
+        }
+        reached == ends.len()
+    }
+}
+
+/// The pieces of `at..at + len` that lie in one sector each.
+fn sectors(at: usize, len: usize) -> Vec<std::ops::Range<usize>> {
+    let end = at + len;
+    let mut pieces = Vec::with_capacity(len / SECTOR_BYTES + 2);
+    let mut start = at;
+    while start < end {
+        let next = (start / SECTOR_BYTES + 1) * SECTOR_BYTES;
+        pieces.push(start..next.min(end));
+        start = next;
+    }
+    pieces
+}

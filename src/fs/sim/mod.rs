@@ -1,0 +1,300 @@
+//! The simulated disk: files, names and locks in memory, with a page cache that a power cut takes.
+//!
+//! For this crate's tests and, under the feature `sim`, for logs in memory. Here stands what a test says to the disk; the
+//! seam speaks to it through `seam`. It does not model time that calls take, nor links of either kind. The invariant it
+//! owns: one seed, one thread and the same calls give the same answers and the same crash states.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::offset::Timestamp;
+
+mod content;
+mod crash;
+mod faults;
+mod names;
+mod power;
+mod random;
+mod seam;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use crash::{Atom, CrashStrength, Part};
+pub(crate) use faults::{CallKind, Fault, FaultKind, Rates, TraceEntry};
+pub(super) use seam::*;
+
+use content::Content;
+use crash::{Draw, Odometer};
+use faults::Monitor;
+use names::{ROOT, Tree};
+use random::Random;
+use state::{Clock, Inode, Node, Origin, State};
+
+/// The wall clock of a new disk: 2023-11-14T22:13:20Z.
+const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// A disk in memory. Clones are handles to the same disk.
+#[derive(Clone)]
+pub(crate) struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl SimDisk {
+    /// An empty disk with a clock that only the test moves, without faults and with unlimited room.
+    pub(crate) fn new(seed: u64) -> SimDisk {
+        SimDisk::with(seed, true, Some(Clock { wall: START, monotonic: Duration::ZERO }))
+    }
+
+    /// An empty disk for logs that live no longer than the process: it remembers nothing but the files' content, so a
+    /// crash takes nothing, and its clock is the machine's.
+    pub(crate) fn in_memory(seed: u64) -> SimDisk {
+        SimDisk::with(seed, false, None)
+    }
+
+    fn with(seed: u64, keeps_history: bool, clock: Option<Clock>) -> SimDisk {
+        let mut seeds = Random::new(seed);
+        SimDisk::holding(State {
+            origin: Origin { seed, crashes: 0 },
+            keeps_history,
+            is_off: false,
+            calls_left: None,
+            monitor: Monitor::new(Rates::default(), seeds.fork()),
+            manual_clock: clock,
+            random: seeds.fork(),
+            choices: seeds.fork(),
+            failed_syncs_keep_some: false,
+            inodes: BTreeMap::from([(ROOT, Inode::new(Node::Directory, None))]),
+            orphans: BTreeSet::new(),
+            visible: Tree::default(),
+            durable: Tree::default(),
+            pending: Vec::new(),
+            free_bytes: None,
+            next_inode: ROOT + 1,
+            next_sequence: 0,
+        })
+    }
+
+    fn holding(state: State) -> SimDisk {
+        SimDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+}
+
+/// Crashes.
+impl SimDisk {
+    /// Ends the process or cuts the power, and gives the disk as the next process finds it, drawn from the seed. This one
+    /// refuses every call from now on, so that threads which outlive the crash can change nothing.
+    pub(crate) fn crash(&self, strength: CrashStrength) -> SimDisk {
+        let random = self.state().choices.fork();
+        let mut draw = Draw::new(random, &self.state().pending_sequences());
+        self.crash_keeping(strength, |atom, options| draw.answer(atom, options))
+    }
+
+    /// As [`SimDisk::crash`], with the choice left to the caller: it is asked with the number of options, of which 0
+    /// keeps nothing and the last everything. [`CrashStrength::Kill`] asks nothing.
+    pub(crate) fn crash_keeping(&self, strength: CrashStrength, choose: impl FnMut(&Atom, u64) -> u64) -> SimDisk {
+        self.power_off();
+        self.image(strength, choose)
+    }
+
+    /// What a crash at this moment would leave, without one.
+    pub(crate) fn image(&self, strength: CrashStrength, mut choose: impl FnMut(&Atom, u64) -> u64) -> SimDisk {
+        SimDisk::holding(self.state().image(strength, &mut choose))
+    }
+
+    /// Every state that a crash at this moment could leave. Their number grows as 2 to the power of the unsynced
+    /// sectors, so take what time allows.
+    pub(crate) fn every_image(&self, strength: CrashStrength) -> impl Iterator<Item = SimDisk> {
+        let mut odometer = Some(Odometer::default());
+        std::iter::from_fn(move || {
+            let mut answers = odometer.take()?;
+            let image = self.image(strength, |_, options| answers.answer(options));
+            odometer = answers.turn().then_some(answers);
+            Some(image)
+        })
+    }
+
+    /// Refuses every call from now on.
+    pub(crate) fn power_off(&self) {
+        self.state().is_off = true;
+    }
+
+    /// Refuses every call once this many more changing calls have been let through.
+    pub(crate) fn power_off_after(&self, changing_calls: u64) {
+        self.state().calls_left = Some(changing_calls);
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.state().is_off
+    }
+}
+
+/// Faults, room and time.
+impl SimDisk {
+    pub(crate) fn fail(&self, fault: Fault) {
+        self.state().monitor.arm(fault);
+    }
+
+    /// Takes every fault away that was set by [`SimDisk::fail`].
+    pub(crate) fn heal(&self) {
+        self.state().monitor.disarm();
+    }
+
+    /// Lets transfers be short or interrupted now and then, as the seed says.
+    pub(crate) fn set_rates(&self, rates: Rates) {
+        self.state().monitor.rates = rates;
+    }
+
+    /// Whether a sync that fails may still have brought some of its changes to the disk. Without it, none.
+    pub(crate) fn set_failed_syncs_keep_some(&self, keep_some: bool) {
+        self.state().failed_syncs_keep_some = keep_some;
+    }
+
+    /// Limits the room for bytes, allocations and names to what is used now and this much.
+    pub(crate) fn set_free_space(&self, bytes: u64) {
+        self.state().free_bytes = Some(bytes);
+    }
+
+    /// # Panics
+    /// On a disk in memory, whose clock is the machine's; [`SimDisk::advance`] too.
+    pub(crate) fn set_wall_clock(&self, now: Timestamp) {
+        self.state().manual_clock_mut().wall = now;
+    }
+
+    /// Lets time pass on both clocks.
+    pub(crate) fn advance(&self, time: Duration) {
+        let mut state = self.state();
+        let clock = state.manual_clock_mut();
+        let millis = i64::try_from(time.as_millis()).expect("a test lasts less than 2^63 milliseconds");
+        clock.wall = Timestamp::from_millis(clock.wall.as_millis().saturating_add(millis));
+        clock.monotonic += time;
+    }
+}
+
+/// What was asked of the disk.
+impl SimDisk {
+    pub(crate) fn calls(&self, call: CallKind) -> u64 {
+        self.state().monitor.calls(call)
+    }
+
+    /// Bytes that `read_at` gave out of a file: 0 for one that is not there.
+    pub(crate) fn bytes_read(&self, path: impl AsRef<Path>) -> u64 {
+        let state = self.state();
+        state.find(path.as_ref()).map_or(0, |inode| state.inode(inode).bytes_read)
+    }
+
+    /// Starts all counts from 0 and the trace from nothing.
+    pub(crate) fn reset_counters(&self) {
+        let mut state = self.state();
+        state.monitor.reset_counters();
+        for inode in state.inodes.values_mut() {
+            inode.bytes_read = 0;
+        }
+    }
+
+    /// Starts or ends writing down every call. Off in a new disk; the disk after a crash goes on as the one before.
+    pub(crate) fn set_tracing(&self, on: bool) {
+        self.state().monitor.set_tracing(on);
+    }
+
+    /// The calls since tracing began, refused ones included.
+    pub(crate) fn trace(&self) -> Vec<TraceEntry> {
+        self.state().monitor.trace()
+    }
+}
+
+/// Looking and meddling behind the seam's back: no call is counted, no fault strikes.
+impl SimDisk {
+    /// A file's content as everybody sees it.
+    pub(crate) fn read_file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let state = self.state();
+        let inode = state.find(path.as_ref()).ok()?;
+        (!state.inode(inode).is_directory()).then(|| state.content(inode).visible.clone())
+    }
+
+    /// Plants a file, durable at once, with the directories above it. One that is there gets the new content.
+    pub(crate) fn write_file(&self, path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) {
+        let path = state::normal(path.as_ref());
+        let mut state = self.state();
+        for dir in path.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
+            state.plant(dir, || Node::Directory);
+        }
+        let now = state.clock().wall;
+        let inode = state.plant(&path, || Node::File(Content::empty(now)));
+        *state.content_mut(inode) = Content::durable(bytes.into(), now);
+    }
+
+    /// Plants a directory, durable at once, with those above it.
+    pub(crate) fn create_dir_all(&self, path: impl AsRef<Path>) {
+        let path = state::normal(path.as_ref());
+        let mut state = self.state();
+        for dir in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
+            state.plant(dir, || Node::Directory);
+        }
+    }
+
+    /// The names in a directory, sorted; none if it is not there.
+    pub(crate) fn list(&self, dir: impl AsRef<Path>) -> Vec<OsString> {
+        let state = self.state();
+        let Ok(dir) = state.directory(dir.as_ref()) else { return Vec::new() };
+        state.visible.names(dir).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Damages a file at rest: what is seen and what a power cut leaves.
+    pub(crate) fn flip_bit(&self, path: impl AsRef<Path>, byte: u64, bit: u32) {
+        let mut state = self.state();
+        let inode = state.find(path.as_ref()).expect("a file to damage");
+        state.content_mut(inode).flip_bit(usize::try_from(byte).expect("an index in memory"), bit);
+    }
+
+    /// Removes a file's name, durably at once.
+    pub(crate) fn remove(&self, path: impl AsRef<Path>) {
+        let mut state = self.state();
+        let place = state.place_of(path.as_ref()).expect("a file to remove");
+        state.uproot(place).expect("a file to remove");
+    }
+}
+
+impl fmt::Display for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state().fmt(f)
+    }
+}
+
+/// As short as [`fmt::Display`]: a disk's whole content would bury what a failing test has to say.
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Origin { seed, crashes } = self.origin;
+        write!(f, "simulated disk: seed {seed}, crashes {crashes}, {:?}, ", self.monitor.rates)?;
+        match self.free_bytes {
+            Some(free) => write!(f, "{free} bytes free")?,
+            None => f.write_str("unlimited room")?,
+        }
+        write!(f, ", failed syncs keep {}", if self.failed_syncs_keep_some { "some" } else { "nothing" })
+    }
+}
+
+/// A failing test says which seed it failed with, whatever else it prints.
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.keeps_history && std::thread::panicking() {
+            eprintln!("{self}");
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! The simulated disk itself: inodes, names, room, clock and power, behind one lock.
+//!
+//! It knows no handle of the seam and counts no call. The invariants it owns: an inode lives while a name that is seen,
+//! durable or pending, or a handle refers to it; and its room is given back when the last name and handle are gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::content::{Change, Content};
+use super::crash::CrashStrength;
+use super::faults::{CallKind, Monitor, Verdict};
+use super::names::{InodeId, NameChange, Place, ROOT, Tree};
+use super::random::Random;
+use crate::fs::real;
+use crate::offset::Timestamp;
+
+/// What a name, a file's inode or a directory's takes from the room.
+pub(super) const NAME_BYTES: u64 = 512;
+
+/// A simulated file lives in memory; what is longer is refused as the real disk refuses a file that is too large.
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 32;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) origin: Origin,
+    /// Without history nothing is ever pending, so that memory holds the files once and nothing else.
+    pub(super) keeps_history: bool,
+    pub(super) is_off: bool,
+    /// Changing calls that still work before the power goes, if that was asked for.
+    pub(super) calls_left: Option<u64>,
+    pub(super) monitor: Monitor,
+    /// The clock that the test moves, or none where the machine's is used.
+    pub(super) manual_clock: Option<Clock>,
+    /// Answers `random` of the seam.
+    pub(super) random: Random,
+    /// Decides crashes and failed syncs.
+    pub(super) choices: Random,
+    pub(super) failed_syncs_keep_some: bool,
+    pub(super) inodes: BTreeMap<InodeId, Inode>,
+    /// Inodes without a name that is seen.
+    pub(super) orphans: BTreeSet<InodeId>,
+    pub(super) visible: Tree,
+    pub(super) durable: Tree,
+    pub(super) pending: Vec<PendingName>,
+    pub(super) free_bytes: Option<u64>,
+    pub(super) next_inode: InodeId,
+    pub(super) next_sequence: u64,
+}
+
+/// Where a disk comes from: printed when a test fails.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) seed: u64,
+    /// How many crashes lie behind it.
+    pub(super) crashes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) wall: Timestamp,
+    pub(super) monotonic: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PendingName {
+    pub(super) sequence: u64,
+    pub(super) change: NameChange,
+    /// A sync of a file in the directory has carried it along: an ordered power cut keeps it.
+    pub(super) carried: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Inode {
+    pub(super) node: Node,
+    /// The name that is seen, or was last; `None` for the root.
+    pub(super) place: Option<Place>,
+    pub(super) handles: u32,
+    pub(super) locks: Locks,
+    pub(super) bytes_read: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    File(Content),
+    Directory,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Locks {
+    pub(super) exclusive: bool,
+    pub(super) shared: u32,
+}
+
+impl Inode {
+    pub(super) fn new(node: Node, place: Option<Place>) -> Inode {
+        Inode { node, place, handles: 0, locks: Locks::default(), bytes_read: 0 }
+    }
+
+    pub(super) fn is_directory(&self) -> bool {
+        matches!(self.node, Node::Directory)
+    }
+
+    pub(super) fn charge(&self) -> u64 {
+        match &self.node {
+            Node::File(content) => content.charged_to + NAME_BYTES,
+            Node::Directory => NAME_BYTES,
+        }
+    }
+}
+
+/// What a call is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target<'a> {
+    Path(&'a Path),
+    Inode(InodeId),
+}
+
+impl State {
+    /// The start of every call: refuses it if the power is off or a fault strikes, else says how much of it may happen.
+    pub(super) fn enter(&mut self, call: CallKind, target: Target<'_>, at: u64, len: u64) -> io::Result<Verdict> {
+        if self.is_off {
+            return Err(Errno::EIO.into());
+        }
+        if call.is_change()
+            && let Some(left) = &mut self.calls_left
+        {
+            let Some(fewer) = left.checked_sub(1) else {
+                self.is_off = true;
+                return Err(Errno::EIO.into());
+            };
+            *left = fewer;
+        }
+        let path = match target {
+            _ if !self.monitor.wants_path() => PathBuf::new(),
+            Target::Path(path) => normal(path),
+            Target::Inode(inode) => self.path_of(inode),
+        };
+        self.monitor.admit(call, &path, at, len)
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.manual_clock.unwrap_or_else(|| Clock { wall: real::wall_clock(), monotonic: real::monotonic() })
+    }
+
+    pub(super) fn manual_clock_mut(&mut self) -> &mut Clock {
+        self.manual_clock.as_mut().expect("a disk whose clock the test moves")
+    }
+
+    pub(super) fn path_of(&self, inode: InodeId) -> PathBuf {
+        let mut names = Vec::new();
+        let mut next = self.inodes.get(&inode).and_then(|inode| inode.place.as_ref());
+        while let Some(place) = next {
+            names.push(place.name.as_os_str());
+            next = self.inodes.get(&place.dir).and_then(|dir| dir.place.as_ref());
+        }
+        std::iter::once(OsStr::new("/")).chain(names.into_iter().rev()).collect()
+    }
+
+    /// The place that a path names, whether or not something is there. The root has none.
+    pub(super) fn place_of(&self, path: &Path) -> io::Result<Place> {
+        let path = normal(path);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::EISDIR.into());
+        };
+        let dir = self.directory(parent)?;
+        Ok(Place { dir, name: name.to_owned() })
+    }
+
+    pub(super) fn find(&self, path: &Path) -> io::Result<InodeId> {
+        let mut inode = ROOT;
+        for component in normal(path).components() {
+            if let Component::Normal(name) = component {
+                self.expect_directory(inode)?;
+                inode = self.visible.find(inode, name).ok_or(Errno::ENOENT)?;
+            }
+        }
+        Ok(inode)
+    }
+
+    pub(super) fn directory(&self, path: &Path) -> io::Result<InodeId> {
+        let inode = self.find(path)?;
+        self.expect_directory(inode)?;
+        Ok(inode)
+    }
+
+    fn expect_directory(&self, inode: InodeId) -> io::Result<()> {
+        if self.inode(inode).is_directory() { Ok(()) } else { Err(Errno::ENOTDIR.into()) }
+    }
+
+    pub(super) fn inode(&self, inode: InodeId) -> &Inode {
+        self.inodes.get(&inode).expect("an inode lives while it is referred to")
+    }
+
+    pub(super) fn inode_mut(&mut self, inode: InodeId) -> &mut Inode {
+        self.inodes.get_mut(&inode).expect("an inode lives while it is referred to")
+    }
+
+    pub(super) fn content(&self, inode: InodeId) -> &Content {
+        match &self.inode(inode).node {
+            Node::File(content) => content,
+            Node::Directory => panic!("a handle to a directory"),
+        }
+    }
+
+    pub(super) fn content_mut(&mut self, inode: InodeId) -> &mut Content {
+        match &mut self.inode_mut(inode).node {
+            Node::File(content) => content,
+            Node::Directory => panic!("a handle to a directory"),
+        }
+    }
+
+    /// Makes a file or directory under a free name.
+    pub(super) fn create(&mut self, place: Place, node: Node) -> io::Result<InodeId> {
+        if !self.take_room(NAME_BYTES) {
+            return Err(Errno::ENOSPC.into());
+        }
+        let inode = self.next_inode;
+        self.next_inode += 1;
+        self.inodes.insert(inode, Inode::new(node, Some(place.clone())));
+        self.change_names(NameChange::Link { place, inode });
+        Ok(inode)
+    }
+
+    /// Removes a file's name.
+    pub(super) fn unlink(&mut self, place: Place) -> io::Result<()> {
+        let inode = self.visible.find(place.dir, &place.name).ok_or(Errno::ENOENT)?;
+        if self.inode(inode).is_directory() {
+            return Err(Errno::EISDIR.into());
+        }
+        self.change_names(NameChange::Unlink { place, inode });
+        self.orphans.insert(inode);
+        self.release(inode);
+        Ok(())
+    }
+
+    /// What is at a path, made there if nothing is, and durable at once.
+    pub(super) fn plant(&mut self, path: &Path, node: impl FnOnce() -> Node) -> InodeId {
+        if let Ok(inode) = self.find(path) {
+            return inode;
+        }
+        let place = self.place_of(path).expect("a place for what the test plants");
+        let inode = self.create(place, node()).expect("room for what the test plants");
+        self.settle_last_name();
+        inode
+    }
+
+    /// Removes a file's name, durably at once.
+    pub(super) fn uproot(&mut self, place: Place) -> io::Result<()> {
+        self.unlink(place)?;
+        self.settle_last_name();
+        self.forget_unused();
+        Ok(())
+    }
+
+    fn settle_last_name(&mut self) {
+        if let Some(name) = self.pending.pop() {
+            self.durable.apply(&name.change);
+        }
+    }
+
+    pub(super) fn rename(&mut self, from: Place, to: Place) -> io::Result<()> {
+        let inode = self.visible.find(from.dir, &from.name).ok_or(Errno::ENOENT)?;
+        let replaced = self.visible.find(to.dir, &to.name);
+        if replaced == Some(inode) {
+            return Ok(());
+        }
+        if let Some(replaced) = replaced {
+            match (self.inode(inode).is_directory(), self.inode(replaced).is_directory()) {
+                (false, true) => return Err(Errno::EISDIR.into()),
+                (true, false) => return Err(Errno::ENOTDIR.into()),
+                (true, true) if self.visible.names(replaced).next().is_some() => return Err(Errno::ENOTEMPTY.into()),
+                _ => {}
+            }
+        }
+        if self.lies_within(to.dir, inode) {
+            return Err(Errno::EINVAL.into());
+        }
+        self.inode_mut(inode).place = Some(to.clone());
+        self.change_names(NameChange::Rename { from, to, inode });
+        if let Some(replaced) = replaced {
+            self.orphans.insert(replaced);
+            self.release(replaced);
+        }
+        Ok(())
+    }
+
+    fn lies_within(&self, mut dir: InodeId, ancestor: InodeId) -> bool {
+        loop {
+            if dir == ancestor {
+                return true;
+            }
+            match &self.inode(dir).place {
+                Some(place) => dir = place.dir,
+                None => return false,
+            }
+        }
+    }
+
+    fn change_names(&mut self, change: NameChange) {
+        self.visible.apply(&change);
+        if self.keeps_history {
+            let sequence = self.draw_sequence();
+            self.pending.push(PendingName { sequence, change, carried: false });
+        }
+    }
+
+    pub(super) fn draw_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence
+    }
+
+    /// Notes a change of content that was made visible.
+    pub(super) fn note(&mut self, inode: InodeId, change: impl FnOnce() -> Change) {
+        let now = self.clock().wall;
+        let sequence = self.keeps_history.then(|| self.draw_sequence());
+        let content = self.content_mut(inode);
+        content.modified = now;
+        if let Some(sequence) = sequence {
+            content.note(sequence, change());
+        }
+    }
+
+    pub(super) fn sync_data(&mut self, inode: InodeId) {
+        self.content_mut(inode).sync();
+        let linked =
+            |pending: &PendingName| matches!(&pending.change, NameChange::Link { inode: new, .. } if *new == inode);
+        if let Some(index) = self.pending.iter().position(linked) {
+            self.carry(index);
+        }
+    }
+
+    /// Marks a change of names, those before it in its directories, and the names of these directories, as carried
+    /// along by the sync of a new file: so ext4, xfs and btrfs do (rule 12).
+    fn carry(&mut self, index: usize) {
+        let mut unvisited = vec![index];
+        while let Some(index) = unvisited.pop() {
+            if std::mem::replace(&mut self.pending[index].carried, true) {
+                continue;
+            }
+            let dirs = self.pending[index].change.dirs();
+            for (other, pending) in self.pending.iter().enumerate() {
+                let before = other < index && dirs.iter().any(|dir| pending.change.touches(*dir));
+                let makes_dir = matches!(&pending.change, NameChange::Link { inode, .. } if dirs.contains(inode));
+                if (before || makes_dir) && !pending.carried {
+                    unvisited.push(other);
+                }
+            }
+        }
+    }
+
+    pub(super) fn fail_sync_data(&mut self, inode: InodeId) {
+        let kept = self.failed_syncs_keep_some.then(|| {
+            let mut choices = self.choices.fork();
+            let mut choose = |_: &super::crash::Atom, options| choices.below(options);
+            self.content(inode).after_power_cut(CrashStrength::Strict, inode, &mut choose)
+        });
+        self.content_mut(inode).fail_sync(kept);
+    }
+
+    /// Makes the names in a directory durable, or, if the sync failed, loses what was to become durable.
+    pub(super) fn settle_names(&mut self, dir: InodeId, kept: bool) {
+        for name in self.pending.extract_if(.., |name| name.change.touches(dir)) {
+            if kept {
+                self.durable.apply(&name.change);
+            }
+        }
+        self.forget_unused();
+    }
+
+    pub(super) fn close(&mut self, inode: InodeId) {
+        let closed = self.inode_mut(inode);
+        closed.handles -= 1;
+        self.release(inode);
+    }
+
+    /// Gives back the room of an inode without names and handles.
+    fn release(&mut self, inode: InodeId) {
+        if self.orphans.contains(&inode) && self.inode(inode).handles == 0 {
+            self.give_room(self.inode(inode).charge());
+            self.forget_unused();
+        }
+    }
+
+    /// Drops orphans that nobody can see again: a crash can bring one back for as long as a durable or pending name
+    /// leads to it.
+    pub(super) fn forget_unused(&mut self) {
+        let in_use = |inode: &InodeId| {
+            self.inodes.get(inode).is_some_and(|inode| inode.handles > 0)
+                || self.durable.holds(*inode)
+                || self.pending.iter().any(|pending| pending.change.inode() == *inode)
+        };
+        let (kept, unused) = self.orphans.iter().copied().partition(in_use);
+        self.orphans = kept;
+        let unused: BTreeSet<InodeId> = unused;
+        for inode in &unused {
+            self.inodes.remove(inode);
+        }
+    }
+
+    pub(super) fn take_room(&mut self, bytes: u64) -> bool {
+        match self.free_bytes {
+            None => true,
+            Some(free) => match free.checked_sub(bytes) {
+                Some(left) => {
+                    self.free_bytes = Some(left);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
+    pub(super) fn give_room(&mut self, bytes: u64) {
+        self.free_bytes = self.free_bytes.map(|free| free.saturating_add(bytes));
+    }
+
+    /// The room taken by what can still be reached.
+    pub(super) fn used_bytes(&self) -> u64 {
+        let in_use = |(id, inode): &(&InodeId, &Inode)| inode.handles > 0 || !self.orphans.contains(id);
+        self.inodes.iter().filter(in_use).map(|(_, inode)| inode.charge()).sum()
+    }
+}
+
+/// The absolute path without `.` and `..`; a relative one starts at the root.
+pub(super) fn normal(path: &Path) -> PathBuf {
+    let mut names: Vec<OsString> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => names.push(name.to_owned()),
+            Component::ParentDir => drop(names.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    std::iter::once(OsString::from("/")).chain(names).collect()
+}

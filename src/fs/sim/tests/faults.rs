@@ -1,0 +1,1 @@
+//! Faults, room, time and counters.
