@@ -121,6 +121,14 @@ pub(super) struct RealLock {
     holder: u32,
 }
 
+#[cfg(test)]
+impl RealLock {
+    /// What a child made by `fork` has: another descriptor of the same open file.
+    pub(super) fn inherited(&self) -> std::fs::File {
+        self.file.try_clone().expect("a descriptor")
+    }
+}
+
 impl Drop for RealLock {
     fn drop(&mut self) {
         if self.holder == std::process::id() {
