@@ -3,7 +3,7 @@
 //! Two halves behind one enum: the real disk, and (in tests and under the feature `sim`) a simulated one whose page
 //! cache is memory. It knows files, directories, maps, locks, clocks and threads; it knows no record and no segment.
 //! What it promises: one call here is one call to the system, with the system's answer, short transfers and EINTR
-//! included; loops and decisions live above. `nix`, `memmap2` and `unsafe` are used here only.
+//! included; the loops stand in `transfer`, decisions live above. `nix`, `memmap2` and `unsafe` are used here only.
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice};
@@ -16,6 +16,7 @@ use crate::offset::{Position, Timestamp};
 mod map;
 mod real;
 #[cfg(any(test, feature = "sim"))]
+#[cfg_attr(not(test), allow(dead_code, unused_imports, reason = "logs in memory use neither crashes nor faults"))]
 pub(crate) mod sim;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What one simulated file holds: the bytes everybody sees, the bytes a power cut leaves, and the changes in between.
 //!
-//! It knows no names and no disk. The invariant it owns: `durable` with all of `pending` applied is what is seen, unless
-//! a sync failed; from then on what that sync should have kept is seen but in neither (rule 17).
+//! It knows no names and no disk. The invariant it owns: `durable` with all of `pending` applied is what is seen; but
+//! once a sync has failed, what it should have kept is seen and is in neither (rule 17).
 
 use crate::offset::Timestamp;
 
@@ -16,6 +16,8 @@ pub(super) struct Content {
     pub(super) modified: Timestamp,
     /// How far the disk's room is taken for this file, whatever its length.
     pub(super) charged_to: u64,
+    /// The system lost changes on its own and has told nobody yet: the next sync does (rules 17, 19).
+    pub(super) owes_error: bool,
     durable: Vec<u8>,
     pending: Vec<Pending>,
 }
@@ -41,7 +43,7 @@ impl Content {
     /// A file at rest.
     pub(super) fn durable(bytes: Vec<u8>, modified: Timestamp) -> Content {
         let charged_to = u64::try_from(bytes.len()).expect("a length in memory fits 64 bits");
-        Content { visible: bytes.clone(), modified, charged_to, durable: bytes, pending: Vec::new() }
+        Content { visible: bytes.clone(), modified, charged_to, owes_error: false, durable: bytes, pending: Vec::new() }
     }
 
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {

@@ -1,7 +1,7 @@
 //! The simulated disk: files, names and locks in memory, with a page cache that a power cut takes.
 //!
-//! For this crate's tests and, under the feature `sim`, for logs in memory. Here stands what a test says to the disk; the
-//! seam speaks to it through `seam`. It does not model time that calls take, nor links of either kind. The invariant it
+//! For this crate's tests and, under the feature `sim`, for logs in memory. Here stands what a test says to the disk;
+//! the seam speaks to it through `seam`. It does not model time that calls take, nor links of either kind. The invariant it
 //! owns: one seed, one thread and the same calls give the same answers and the same crash states.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,8 +92,8 @@ impl SimDisk {
 
 /// Crashes.
 impl SimDisk {
-    /// Ends the process or cuts the power, and gives the disk as the next process finds it, drawn from the seed. This one
-    /// refuses every call from now on, so that threads which outlive the crash can change nothing.
+    /// Ends the process or cuts the power, and gives the disk as the next process finds it, drawn from the seed. This
+    /// one refuses every call from now on, so that threads which outlive the crash can change nothing.
     pub(crate) fn crash(&self, strength: CrashStrength) -> SimDisk {
         let random = self.state().choices.fork();
         let mut draw = Draw::new(random, &self.state().pending_sequences());
@@ -158,6 +158,15 @@ impl SimDisk {
     /// Whether a sync that fails may still have brought some of its changes to the disk. Without it, none.
     pub(crate) fn set_failed_syncs_keep_some(&self, keep_some: bool) {
         self.state().failed_syncs_keep_some = keep_some;
+    }
+
+    /// Loses what is not synced of a file's content as a background write that failed does: it stays visible, no sync
+    /// keeps it any more, and the next one, through whichever handle, says EIO once.
+    pub(crate) fn fail_writeback(&self, path: impl AsRef<Path>) {
+        let mut state = self.state();
+        let inode = state.find(path.as_ref()).expect("a file to lose changes of");
+        state.fail_sync_data(inode);
+        state.content_mut(inode).owes_error = true;
     }
 
     /// Limits the room for bytes, allocations and names to what is used now and this much.

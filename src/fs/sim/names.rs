@@ -1,7 +1,7 @@
 //! The names of the simulated disk: which directory holds which name for which inode, and changes to that.
 //!
-//! The same tree serves what is seen, what is durable and what a power cut leaves. It knows no content. The invariant it
-//! owns: no inode but the root has two names, whichever changes were lost.
+//! The same tree serves what is seen, what is durable and what a power cut leaves. It knows no content. The invariant
+//! it owns: no inode has two names, whichever changes were lost.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -69,8 +69,8 @@ impl Tree {
     }
 
     /// Applies a change to a tree that may lack the changes before it: a rename moves its inode from wherever it is, or
-    /// from nowhere, a name that leads to another inode meanwhile is not removed, and a link that comes after the rename
-    /// of its inode is outdated.
+    /// from nowhere; a name that leads to another inode is not removed; and a link that comes after the rename of its
+    /// inode is outdated.
     pub(super) fn apply(&mut self, change: &NameChange) {
         match change {
             NameChange::Link { inode, .. } if self.holds(*inode) => {}

@@ -343,7 +343,8 @@ impl SimFile {
         match state.enter(CallKind::SyncData, Target::Inode(self.inode.id), 0, 0) {
             Ok(_) => {
                 state.sync_data(self.inode.id);
-                Ok(())
+                let owed = std::mem::take(&mut state.content_mut(self.inode.id).owes_error);
+                if owed { Err(Errno::EIO.into()) } else { Ok(()) }
             }
             Err(error) => {
                 if !state.is_off && loses_changes(&error) {

@@ -9,7 +9,7 @@ use super::*;
 use crate::fs::{EntryKind, LockKind, write_all_at};
 use crate::offset::Position;
 
-/// Makes each function a test on either half.
+/// Makes each function a test on either half. A macro, so that what fails names its rule and its half.
 macro_rules! on_both_halves {
     ($($rule:ident)*) => {
         mod on_the_real_disk {

@@ -165,6 +165,20 @@ fn a_failed_sync_may_have_kept_some_where_the_test_says_so() {
 }
 
 #[test]
+fn a_failed_background_write_is_reported_once_and_to_whoever_syncs_next() {
+    let (disk, env) = disk_and_env();
+    disk.write_file("/d/a", "old");
+    write(&open(&env, "/d/a", OpenMode::ReadWrite), b"new", 0);
+    disk.fail_writeback("/d/a");
+    let killed = disk.crash(CrashStrength::Kill);
+    let file = open(&Env::sim(&killed), "/d/a", OpenMode::Read);
+    assert_eq!(file.sync_data().unwrap_err().raw_os_error(), Some(5));
+    file.sync_data().unwrap();
+    assert_eq!(killed.read_file("/d/a").unwrap(), b"new");
+    assert_eq!(killed.crash(CrashStrength::Strict).read_file("/d/a").unwrap(), b"old");
+}
+
+#[test]
 fn an_interrupted_sync_loses_nothing_and_keeps_nothing() {
     let (disk, env) = disk_and_env();
     disk.write_file("/d/a", "old");

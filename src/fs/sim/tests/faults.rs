@@ -62,6 +62,13 @@ fn every_call_is_counted_and_can_fail_once_and_for_ever() {
 }
 
 #[test]
+fn every_kind_has_a_counter_of_its_own() {
+    for (slot, kind) in CallKind::ALL.into_iter().enumerate() {
+        assert_eq!(super::super::faults::slot(kind), slot);
+    }
+}
+
+#[test]
 fn every_error_has_the_system_s_number() {
     let numbers = [
         (FaultKind::InputOutput, 5),
