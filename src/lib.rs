@@ -2,6 +2,7 @@
 
 mod error;
 mod fs;
+mod index;
 mod names;
 mod offset;
 
