@@ -2,11 +2,11 @@
 //!
 //! Knows no entries. No file is ever shortened here: a shorter one is another inode under the same name.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Corruption, Error, IoOp, Result};
-use crate::fs::{Env, File, OpenMode};
+use crate::fs::{Env, File, OpenMode, read_exact_at, write_all_at};
 use crate::names::TRUNCATING_SUFFIX;
 use crate::offset::Position;
 
@@ -36,17 +36,9 @@ pub(super) fn len(file: &File, path: &Path) -> Result<u64> {
     file.len().map_err(|error| Error::io(IoOp::Inspect, path, &error))
 }
 
+/// Writes all bytes. What a failed write leaves in the file lies behind the entries that anyone was told of.
 pub(super) fn write_all(file: &File, path: &Path, bytes: &[u8], at: Position) -> Result<()> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match file.write_at(&bytes[written..], at + as_u64(written)) {
-            Ok(0) => return Err(Error::io(IoOp::Write, path, &io::Error::from(ErrorKind::WriteZero))),
-            Ok(more) => written += more,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io(IoOp::Write, path, &error)),
-        }
-    }
-    Ok(())
+    write_all_at(file, bytes, at).map_err(|partial| Error::io(IoOp::Write, path, &partial.error))
 }
 
 /// The CRC-32C of the first `len` bytes, or `None` if the file ends before.
@@ -92,14 +84,13 @@ fn read_prefix(file: &File, path: &Path, len: u64, mut each: impl FnMut(&[u8], P
     let mut done = 0;
     while done < len {
         let wanted = usize::try_from(len - done).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        match file.read_at(&mut buffer[..wanted], Position::new(done)) {
-            Ok(0) => break,
-            Ok(read) => {
-                each(&buffer[..read], Position::new(done))?;
-                done += as_u64(read);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io(IoOp::Read, path, &error)),
+        let at = Position::new(done);
+        let read =
+            read_exact_at(file, &mut buffer[..wanted], at).map_err(|error| Error::io(IoOp::Read, path, &error))?;
+        each(&buffer[..read], at)?;
+        done += as_u64(read);
+        if read < wanted {
+            break;
         }
     }
     Ok(done)

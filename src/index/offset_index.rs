@@ -19,6 +19,8 @@ pub(crate) struct OffsetEntry {
     pub(crate) position: Position,
 }
 
+const _: () = assert!(OffsetIndex::ENTRY_BYTES == OffsetEntry::SIZE_BYTES as u64);
+
 /// The file `<base>.index`.
 #[derive(Debug)]
 pub(crate) struct OffsetIndex {

@@ -107,6 +107,7 @@ impl<E: Entry> SparseIndex<E> {
         entries: u64,
         crc: u32,
     ) -> Result<SparseIndex<E>> {
+        const { assert!(E::SIZE_BYTES <= LARGEST_ENTRY_BYTES) };
         assert!(max_entries > 0, "the configuration keeps room for an entry");
         let map = map(&file, path, max_entries * entry_bytes::<E>())?;
         let written = Written { map: Some(Arc::clone(&map)), entries, base, kind: std::marker::PhantomData };

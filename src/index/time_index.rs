@@ -18,6 +18,8 @@ pub(crate) struct TimeEntry {
     pub(crate) offset: Offset,
 }
 
+const _: () = assert!(TimeIndex::ENTRY_BYTES == TimeEntry::SIZE_BYTES as u64);
+
 /// The file `<base>.timeindex`.
 #[derive(Debug)]
 pub(crate) struct TimeIndex {
