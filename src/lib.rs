@@ -5,6 +5,7 @@ mod fs;
 mod index;
 mod names;
 mod offset;
+mod state;
 
 pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCause, IoOp, Result};
 pub use offset::{Offset, Position, Timestamp};

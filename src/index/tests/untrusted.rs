@@ -150,7 +150,8 @@ proptest! {
             prop_assert_eq!(lookup(&index, offset), at(expected.0, expected.1));
         }
         index.seal().unwrap();
-        let raw: Vec<u8> = model.iter().flat_map(|(offset, position)| [(*offset as u32).to_be_bytes(), (*position as u32).to_be_bytes()].concat()).collect();
-        prop_assert_eq!(place.bytes(), raw);
+        let field = |value: u64| i32::try_from(value).unwrap();
+        let pairs: Vec<_> = model.iter().map(|(offset, position)| (field(*offset), field(*position))).collect();
+        prop_assert_eq!(place.bytes(), raw(&pairs));
     }
 }
