@@ -1,5 +1,6 @@
 //! An embeddable storage engine: a durable, ordered, replayable log in Apache Kafka's own directory format.
 
+mod checkpoint;
 mod error;
 mod fs;
 mod index;
