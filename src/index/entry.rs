@@ -4,8 +4,9 @@
 //! are read as unsigned numbers, so that a negative one is merely too large and decoding is total.
 
 use std::fmt::Debug;
+use std::io;
 
-use crate::fs::ReadMap;
+use super::written::Bytes;
 use crate::offset::Offset;
 
 /// The largest relative offset and the largest position: the format's fields are `i32`.
@@ -24,8 +25,8 @@ pub(super) trait Entry: Copy + Debug {
     /// Writes the entry. Its fields fit, which [`Entry::misfit`] has made sure of.
     fn encode(self, base: Offset, into: &mut [u8]);
 
-    /// Reads the entry at a byte of a map; any bytes give an entry.
-    fn read(map: &ReadMap, at: usize, base: Offset) -> Self;
+    /// Reads the entry at a place; any bytes give an entry.
+    fn read(bytes: &Bytes, at: u64, base: Offset) -> io::Result<Self>;
 
     /// Why the entry cannot stand in an index of this base offset, if it cannot.
     fn misfit(self, base: Offset) -> Option<&'static str>;

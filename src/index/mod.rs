@@ -13,6 +13,7 @@ mod offset_index;
 mod search;
 mod sparse;
 mod time_index;
+mod written;
 
 pub(crate) use offset_index::{OffsetEntry, OffsetIndex};
 pub(crate) use time_index::{TimeEntry, TimeIndex};

@@ -4,12 +4,14 @@
 //! batch of the append that ended with the offset). Its truth is the segment's to check; its order is kept here:
 //! strictly increasing offsets, positions that do not go back.
 
+use std::io;
 use std::path::Path;
 
 use super::entry::{Entry, FIELD_MAX, offset_misfit, relative_field};
-use super::sparse::{SparseIndex, verify_prefix};
+use super::sparse::{Opened, SparseIndex, verify_prefix};
+use super::written::Bytes;
 use crate::error::Result;
-use crate::fs::{Env, ReadMap};
+use crate::fs::Env;
 use crate::offset::{Offset, Position};
 
 /// One entry: the offset is absolute, on disk it is relative to the base offset.
@@ -50,10 +52,16 @@ impl OffsetIndex {
     /// that is no multiple of an entry counts the whole entries. `len_hint` saves asking for the length and is not
     /// believed. Whoever renames the file while lookups are still to come calls [`OffsetIndex::ensure_open`] before.
     pub(crate) fn open_sealed(env: &Env, path: &Path, base: Offset, len_hint: Option<u64>) -> Result<OffsetIndex> {
-        Ok(OffsetIndex { entries: SparseIndex::open_sealed(env, path, base, len_hint)? })
+        Ok(OffsetIndex { entries: SparseIndex::open_sealed(env, path, base, len_hint, Opened::Ours)? })
     }
 
-    /// Opens and maps a sealed index now.
+    /// A read-only index of a directory that another process may be writing to: never mapped, since that process may
+    /// cut the file. It holds what was in the file at the first use.
+    pub(crate) fn open_foreign(env: &Env, path: &Path, base: Offset) -> Result<OffsetIndex> {
+        Ok(OffsetIndex { entries: SparseIndex::open_sealed(env, path, base, None, Opened::Foreign)? })
+    }
+
+    /// Opens a sealed index now.
     pub(crate) fn ensure_open(&self) -> Result<()> {
         self.entries.ensure_open()
     }
@@ -183,12 +191,12 @@ impl Entry for OffsetEntry {
         into[4..].copy_from_slice(&position.to_be_bytes());
     }
 
-    fn read(map: &ReadMap, at: usize, base: Offset) -> OffsetEntry {
-        let [a, b, c, d, e, f, g, h] = map.copy_at::<{ Self::SIZE_BYTES }>(at);
-        OffsetEntry {
+    fn read(bytes: &Bytes, at: u64, base: Offset) -> io::Result<OffsetEntry> {
+        let [a, b, c, d, e, f, g, h] = bytes.copy_at::<{ Self::SIZE_BYTES }>(at)?;
+        Ok(OffsetEntry {
             offset: base + u64::from(u32::from_be_bytes([a, b, c, d])),
             position: Position::new(u64::from(u32::from_be_bytes([e, f, g, h]))),
-        }
+        })
     }
 
     fn misfit(self, base: Offset) -> Option<&'static str> {

@@ -1,17 +1,19 @@
 //! Binary search that stays on warm pages.
 //!
-//! Knows slots and a question about them, no file and no entry. Most lookups concern the end of an index; a plain
+//! Knows slots and a question about them that may fail, no file and no entry. Most lookups concern the end of an index; a plain
 //! binary search would touch the middle, the three quarters, … of a file whose cold pages nobody else keeps in memory.
 //! So the last 8 KiB are asked first: at most three pages, and always the same ones (Kafka's `AbstractIndex`).
+
+use std::io;
 
 /// Bytes at the end of an index that are searched first.
 const WARM_BYTES: u64 = 8192;
 
 /// The number of leading slots for which `holds` is true. It must be true for a prefix of the slots and false behind.
-pub(super) fn prefix_len(slots: u64, entry_bytes: usize, holds: impl Fn(u64) -> bool) -> u64 {
-    let Some(last) = slots.checked_sub(1) else { return 0 };
+pub(super) fn prefix_len(slots: u64, entry_bytes: usize, holds: impl Fn(u64) -> io::Result<bool>) -> io::Result<u64> {
+    let Some(last) = slots.checked_sub(1) else { return Ok(0) };
     let first_warm = last.saturating_sub(warm_slots(entry_bytes));
-    if holds(first_warm) { bisect(first_warm + 1, slots, holds) } else { bisect(0, first_warm, holds) }
+    if holds(first_warm)? { bisect(first_warm + 1, slots, holds) } else { bisect(0, first_warm, holds) }
 }
 
 /// Kafka's 1,024 offset entries or 682 time entries.
@@ -20,16 +22,16 @@ fn warm_slots(entry_bytes: usize) -> u64 {
 }
 
 /// The first slot in `low..high` for which `holds` is false, or `high`.
-fn bisect(mut low: u64, mut high: u64, holds: impl Fn(u64) -> bool) -> u64 {
+fn bisect(mut low: u64, mut high: u64, holds: impl Fn(u64) -> io::Result<bool>) -> io::Result<u64> {
     while low < high {
         let middle = low + (high - low) / 2;
-        if holds(middle) {
+        if holds(middle)? {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    low
+    Ok(low)
 }
 
 #[cfg(test)]
@@ -52,9 +54,9 @@ mod tests {
                 for holding in 0..=slots {
                     let found = prefix_len(slots, entry_bytes, |slot| {
                         assert!(slot < slots, "slot {slot} of {slots} was asked");
-                        slot < holding
+                        Ok(slot < holding)
                     });
-                    assert_eq!(found, holding, "of {slots} slots of {entry_bytes} bytes");
+                    assert_eq!(found.unwrap(), holding, "of {slots} slots of {entry_bytes} bytes");
                 }
             }
         }
@@ -69,8 +71,9 @@ mod tests {
                     let lowest = Cell::new(slots);
                     prefix_len(slots, entry_bytes, |slot| {
                         lowest.set(lowest.get().min(slot));
-                        slot < holding
-                    });
+                        Ok(slot < holding)
+                    })
+                    .unwrap();
                     assert_eq!(lowest.get(), slots - 1 - warm);
                 }
             }

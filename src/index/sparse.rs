@@ -8,15 +8,17 @@
 //!
 //! Lock order: `writer`, then `view`. No system call but the first use of a sealed index is made under `view`.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Entry, LARGEST_ENTRY_BYTES};
-use super::{file, search};
+use super::file;
+use super::written::{Bytes, Written, entry_bytes};
 use crate::error::{Corruption, Error, IoOp, Result};
-use crate::fs::{Env, File, OpenMode, ReadMap};
+use crate::fs::{Env, File, OpenMode};
 use crate::offset::{Offset, Position};
 
 /// Entries gathered before they are written: one `pwrite` for a quarter of a megabyte of log, in 1 KiB of memory.
@@ -29,6 +31,7 @@ pub(super) struct SparseIndex<E> {
     path: Arc<Path>,
     base: Offset,
     max_entries: u64,
+    opened: Opened,
     writer: Mutex<Writer>,
     view: RwLock<View<E>>,
 }
@@ -60,15 +63,16 @@ enum Source {
     Unopened,
     /// Sealed, without entries.
     Empty,
-    Mapped(Arc<ReadMap>),
+    Open(Arc<Bytes>),
 }
 
-/// The entries in the file as of one instant, to be read without a lock.
-pub(super) struct Written<E> {
-    map: Option<Arc<ReadMap>>,
-    entries: u64,
-    base: Offset,
-    kind: std::marker::PhantomData<E>,
+/// Who may shorten the file of a sealed index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// Nobody, for it belongs to this program: it is mapped.
+    Ours,
+    /// Another process: it is read by calls.
+    Foreign,
 }
 
 impl<E: Entry> SparseIndex<E> {
@@ -110,19 +114,16 @@ impl<E: Entry> SparseIndex<E> {
         const { assert!(E::SIZE_BYTES <= LARGEST_ENTRY_BYTES) };
         assert!(max_entries > 0, "the configuration keeps room for an entry");
         let map = map(&file, path, max_entries * entry_bytes::<E>())?;
-        let written = Written { map: Some(Arc::clone(&map)), entries, base, kind: std::marker::PhantomData };
-        let view = View {
-            last: entries.checked_sub(1).map(|last| written.entry(last)),
-            source: Source::Mapped(map),
-            written: entries,
-            gathered: Vec::new(),
-        };
+        let written = Written::new(Some(Arc::clone(&map)), entries, base);
+        let last = written.last_of(entries).map_err(|error| Error::io(IoOp::Read, path, &error))?;
+        let view = View { source: Source::Open(map), written: entries, gathered: Vec::new(), last };
         let writer = Writer { file: Some(Arc::new(file)), sealed: false, crc, written_crc: crc };
         Ok(SparseIndex {
             env: env.clone(),
             path: path.into(),
             base,
             max_entries,
+            opened: Opened::Ours,
             writer: Mutex::new(writer),
             view: RwLock::new(view),
         })
@@ -130,7 +131,13 @@ impl<E: Entry> SparseIndex<E> {
 
     /// A sealed index, opened on first use. `len_hint` is the file's length where the caller knows it and saves a
     /// system call; nothing is read behind the length that the file really has.
-    pub(super) fn open_sealed(env: &Env, path: &Path, base: Offset, len_hint: Option<u64>) -> Result<SparseIndex<E>> {
+    pub(super) fn open_sealed(
+        env: &Env,
+        path: &Path,
+        base: Offset,
+        len_hint: Option<u64>,
+        opened: Opened,
+    ) -> Result<SparseIndex<E>> {
         let len = match len_hint {
             Some(len) => len,
             None => match env.metadata(path) {
@@ -146,6 +153,7 @@ impl<E: Entry> SparseIndex<E> {
             path: path.into(),
             base,
             max_entries: 0,
+            opened,
             writer: Mutex::new(Writer { file: None, sealed: true, crc: 0, written_crc: 0 }),
             view: RwLock::new(View { source, written: entries, gathered: Vec::new(), last: None }),
         })
@@ -183,7 +191,10 @@ impl<E: Entry> SparseIndex<E> {
             let behind = usize::try_from(number.checked_sub(written)?).ok()?;
             gathered.get(behind).copied()
         })?;
-        Ok(gathered.or_else(|| (number < written.entries).then(|| written.entry(number))))
+        if gathered.is_some() || number >= written.entries() {
+            return Ok(gathered);
+        }
+        self.readable(written.entry(number)).map(Some)
     }
 
     /// The last entry of the prefix for which `holds` is true.
@@ -192,7 +203,10 @@ impl<E: Entry> SparseIndex<E> {
             let below = gathered.partition_point(|entry| holds(*entry));
             below.checked_sub(1).map(|slot| gathered[slot])
         })?;
-        Ok(gathered.or_else(|| written.prefix_len(&holds).checked_sub(1).map(|slot| written.entry(slot))))
+        if gathered.is_some() {
+            return Ok(gathered);
+        }
+        self.readable(written.prefix_len(&holds).and_then(|below| written.last_of(below)))
     }
 
     /// The first entry behind the prefix for which `holds` is true.
@@ -201,15 +215,21 @@ impl<E: Entry> SparseIndex<E> {
             let below = gathered.partition_point(|entry| holds(*entry));
             gathered.get(below).copied()
         })?;
-        let slot = written.prefix_len(&holds);
-        Ok(if slot < written.entries { Some(written.entry(slot)) } else { gathered })
+        let slot = self.readable(written.prefix_len(&holds))?;
+        if slot == written.entries() {
+            return Ok(gathered);
+        }
+        self.readable(written.entry(slot)).map(Some)
     }
 
     /// How many entries lie below an offset.
     pub(super) fn entries_below(&self, offset: Offset) -> Result<u64> {
         let below = |entry: E| entry.offset() < offset;
         let (written, gathered) = self.observe(|_, gathered| gathered.partition_point(|entry| below(*entry)))?;
-        Ok(if gathered > 0 { written.entries + as_u64(gathered) } else { written.prefix_len(below) })
+        if gathered > 0 {
+            return Ok(written.entries() + as_u64(gathered));
+        }
+        self.readable(written.prefix_len(below))
     }
 
     /// Walks the written entries until `fault` objects to one, given the entry before it; answers with the number
@@ -223,15 +243,15 @@ impl<E: Entry> SparseIndex<E> {
     ) -> Result<(u64, Option<&'static str>)> {
         let (written, ()) = self.observe(|_, _| ())?;
         let mut previous: Option<E> = None;
-        for number in 0..written.entries {
-            let entry = written.entry(number);
+        for number in 0..written.entries() {
+            let entry = self.readable(written.entry(number))?;
             if let Some(why) = entry.misfit(self.base).or_else(|| fault(previous, entry)) {
                 let blank = number == 1 && previous.is_some_and(|first| first.is_blank(self.base));
                 return Ok(if blank { (0, Some("it was never written")) } else { (number, Some(why)) });
             }
             previous = Some(entry);
         }
-        Ok((written.entries, None))
+        Ok((written.entries(), None))
     }
 
     /// As [`SparseIndex::examine`], with the first fault as an error; a file that ends inside an entry is one too.
@@ -349,12 +369,14 @@ impl<E: Entry> SparseIndex<E> {
             self.observe(|written, gathered| kept.checked_sub(written).map(|behind| (behind, gathered.to_vec())))?;
         if let Some((behind, mut gathered)) = kept_gathered {
             gathered.truncate(usize::try_from(behind).expect("it was counted in memory"));
+            let last_written = self.readable(written.last_of(written.entries()))?;
             writer.crc = gathered.iter().fold(writer.written_crc, |crc, entry| append_crc(crc, self.base, *entry));
             let mut view = self.view.write();
-            view.last = gathered.last().copied().or_else(|| written.last());
+            view.last = gathered.last().copied().or(last_written);
             view.gathered = gathered;
             return Ok(());
         }
+        let last = self.readable(written.last_of(kept))?;
         let old = writer.file.as_ref().expect("an active index has its file");
         let (file, crc) = file::copy_prefix_aside(&self.env, &self.path, old, place::<E>(kept).value())?;
         let map = map(&file, &self.path, place::<E>(self.max_entries).value())?;
@@ -364,8 +386,7 @@ impl<E: Entry> SparseIndex<E> {
         (writer.crc, writer.written_crc) = (crc, crc);
         let mut view = self.view.write();
         view.gathered.clear();
-        view.last = kept.checked_sub(1).map(|last| written.entry(last));
-        (view.written, view.source) = (kept, Source::Mapped(map));
+        (view.written, view.last, view.source) = (kept, last, Source::Open(map));
         Ok(())
     }
 
@@ -373,12 +394,12 @@ impl<E: Entry> SparseIndex<E> {
     fn observe<T>(&self, look: impl FnOnce(u64, &[E]) -> T) -> Result<(Written<E>, T)> {
         self.ensure_open()?;
         let view = self.view.read();
-        let map = match &view.source {
-            Source::Mapped(map) => Some(Arc::clone(map)),
+        let bytes = match &view.source {
+            Source::Open(bytes) => Some(Arc::clone(bytes)),
             Source::Empty | Source::Unopened => None,
         };
         let seen = look(view.written, &view.gathered);
-        Ok((Written { map, entries: view.written, base: self.base, kind: std::marker::PhantomData }, seen))
+        Ok((Written::new(bytes, view.written, self.base), seen))
     }
 
     /// Opens and maps a sealed index on first use.
@@ -390,38 +411,28 @@ impl<E: Entry> SparseIndex<E> {
         if !matches!(view.source, Source::Unopened) {
             return Ok(());
         }
-        let mut written = Written { map: None, entries: 0, base: self.base, kind: std::marker::PhantomData };
-        if let Some(opened) = file::open(&self.env, &self.path, OpenMode::Read)? {
-            written.entries = view.written.min(file::len(&opened, &self.path)? / entry_bytes::<E>());
-            if written.entries > 0 {
-                written.map = Some(map(&opened, &self.path, place::<E>(written.entries).value())?);
-            }
-        }
-        view.written = written.entries;
-        view.last = written.last();
-        view.source = written.map.map_or(Source::Empty, Source::Mapped);
+        let Some(file) = file::open(&self.env, &self.path, OpenMode::Read)? else {
+            (view.written, view.source) = (0, Source::Empty);
+            return Ok(());
+        };
+        let entries = view.written.min(file::len(&file, &self.path)? / entry_bytes::<E>());
+        let bytes = match (entries, self.opened) {
+            (0, _) => None,
+            (_, Opened::Ours) => Some(map(&file, &self.path, place::<E>(entries).value())?),
+            (_, Opened::Foreign) => Some(Arc::new(Bytes::File(file))),
+        };
+        let written = Written::<E>::new(bytes.clone(), entries, self.base);
+        view.last = self.readable(written.last_of(entries))?;
+        (view.written, view.source) = (entries, bytes.map_or(Source::Empty, Source::Open));
         Ok(())
+    }
+
+    fn readable<T>(&self, read: io::Result<T>) -> Result<T> {
+        read.map_err(|error| Error::io(IoOp::Read, &self.path, &error))
     }
 
     fn faulty(&self, entry: u64, why: &'static str) -> Error {
         Error::corrupt(&self.path, place::<E>(entry), Corruption::IndexEntry { entry, why })
-    }
-}
-
-impl<E: Entry> Written<E> {
-    fn entry(&self, number: u64) -> E {
-        assert!(number < self.entries, "entry {number} of {}", self.entries);
-        let map = self.map.as_ref().expect("where there are entries there is a map");
-        let at = usize::try_from(place::<E>(number).value()).expect("it lies in memory");
-        E::read(map, at, self.base)
-    }
-
-    fn last(&self) -> Option<E> {
-        self.entries.checked_sub(1).map(|last| self.entry(last))
-    }
-
-    fn prefix_len(&self, holds: impl Fn(E) -> bool) -> u64 {
-        search::prefix_len(self.entries, E::SIZE_BYTES, |slot| holds(self.entry(slot)))
     }
 }
 
@@ -435,9 +446,10 @@ pub(super) fn verify_prefix<E: Entry>(env: &Env, path: &Path, entries: u64, crc:
     Ok(file::prefix_crc(&opened, path, bytes)? == Some(crc))
 }
 
-fn map(file: &File, path: &Path, len: u64) -> Result<Arc<ReadMap>> {
+fn map(file: &File, path: &Path, len: u64) -> Result<Arc<Bytes>> {
     let len = usize::try_from(len).expect("addresses have 64 bits");
-    file.map_read(len).map(Arc::new).map_err(|error| Error::io(IoOp::Map, path, &error))
+    let map = file.map_read(len).map_err(|error| Error::io(IoOp::Map, path, &error))?;
+    Ok(Arc::new(Bytes::Map(map)))
 }
 
 fn append_crc<E: Entry>(crc: u32, base: Offset, entry: E) -> u32 {
@@ -448,10 +460,6 @@ fn append_crc<E: Entry>(crc: u32, base: Offset, entry: E) -> u32 {
 
 fn place<E: Entry>(entry: u64) -> Position {
     Position::new(entry * entry_bytes::<E>())
-}
-
-fn entry_bytes<E: Entry>() -> u64 {
-    as_u64(E::SIZE_BYTES)
 }
 
 fn as_u64(len: usize) -> u64 {

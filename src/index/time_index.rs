@@ -3,12 +3,14 @@
 //! An entry says that no record up to and including its offset has a timestamp above its own. Its truth is the
 //! segment's to check; its order is kept here: strictly increasing timestamps from 0 on, offsets that do not go back.
 
+use std::io;
 use std::path::Path;
 
 use super::entry::{Entry, offset_misfit, relative_field};
-use super::sparse::{SparseIndex, verify_prefix};
+use super::sparse::{Opened, SparseIndex, verify_prefix};
+use super::written::Bytes;
 use crate::error::Result;
-use crate::fs::{Env, ReadMap};
+use crate::fs::Env;
 use crate::offset::{Offset, Timestamp};
 
 /// One entry: the offset is absolute, on disk it is relative to the base offset.
@@ -49,10 +51,16 @@ impl TimeIndex {
     /// that is no multiple of an entry counts the whole entries. `len_hint` saves asking for the length and is not
     /// believed. Whoever renames the file while lookups are still to come calls [`TimeIndex::ensure_open`] before.
     pub(crate) fn open_sealed(env: &Env, path: &Path, base: Offset, len_hint: Option<u64>) -> Result<TimeIndex> {
-        Ok(TimeIndex { entries: SparseIndex::open_sealed(env, path, base, len_hint)? })
+        Ok(TimeIndex { entries: SparseIndex::open_sealed(env, path, base, len_hint, Opened::Ours)? })
     }
 
-    /// Opens and maps a sealed index now.
+    /// A read-only index of a directory that another process may be writing to: never mapped, since that process may
+    /// cut the file. It holds what was in the file at the first use.
+    pub(crate) fn open_foreign(env: &Env, path: &Path, base: Offset) -> Result<TimeIndex> {
+        Ok(TimeIndex { entries: SparseIndex::open_sealed(env, path, base, None, Opened::Foreign)? })
+    }
+
+    /// Opens a sealed index now.
     pub(crate) fn ensure_open(&self) -> Result<()> {
         self.entries.ensure_open()
     }
@@ -192,12 +200,12 @@ impl Entry for TimeEntry {
         into[8..].copy_from_slice(&relative_field(self.offset, base).to_be_bytes());
     }
 
-    fn read(map: &ReadMap, at: usize, base: Offset) -> TimeEntry {
-        let [t0, t1, t2, t3, t4, t5, t6, t7, a, b, c, d] = map.copy_at::<{ Self::SIZE_BYTES }>(at);
-        TimeEntry {
+    fn read(bytes: &Bytes, at: u64, base: Offset) -> io::Result<TimeEntry> {
+        let [t0, t1, t2, t3, t4, t5, t6, t7, a, b, c, d] = bytes.copy_at::<{ Self::SIZE_BYTES }>(at)?;
+        Ok(TimeEntry {
             timestamp: Timestamp::from_millis(i64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7])),
             offset: base + u64::from(u32::from_be_bytes([a, b, c, d])),
-        }
+        })
     }
 
     fn misfit(self, base: Offset) -> Option<&'static str> {

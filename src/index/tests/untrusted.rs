@@ -96,6 +96,23 @@ fn a_tail_that_is_no_whole_entry_is_not_read() {
     assert_eq!(place.bytes(), raw(&[(1, 10), (2, 20)]));
 }
 
+// Rule 23: another process may cut the file at any time.
+#[test]
+fn an_index_of_another_process_that_is_cut_meanwhile_is_an_error_and_no_signal() {
+    let entries: Vec<_> = (1..=2000).map(|number| (number, number * 10)).collect();
+    let place = Place::holding(&raw(&entries));
+    let index = OffsetIndex::open_foreign(&place.env, &place.path, Offset::new(100)).unwrap();
+    assert_eq!(lookup(&index, 99), at(100, 0));
+    assert_eq!(lookup(&index, 1100), at(1100, 10_000));
+    assert_eq!(index.upper_bound_by_position(Position::new(11)).unwrap(), Some(at(102, 20)));
+    assert_eq!(index.last().unwrap(), Some(at(2100, 20_000)));
+    assert_eq!(index.sound_prefix(Position::new(30_000), END).unwrap(), 2000);
+    std::fs::OpenOptions::new().write(true).open(&place.path).unwrap().set_len(0).unwrap();
+    assert!(matches!(index.lookup(Offset::new(1100)), Err(Error::Io { .. })));
+    let index = TimeIndex::open_foreign(&place.env, &place.path, Offset::new(100)).unwrap();
+    assert_eq!((index.entries(), lookup_time(&index, 5)), (0, None));
+}
+
 #[test]
 fn what_is_not_a_file_is_an_error_and_no_index() {
     let place = Place::new();
