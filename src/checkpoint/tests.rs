@@ -5,6 +5,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod disk;
+
 struct Place {
     dir: TempDir,
     env: Env,

@@ -12,6 +12,7 @@ use crate::offset::{Offset, Position, Timestamp};
 use super::{OffsetEntry, OffsetIndex, TimeEntry, TimeIndex};
 
 mod active;
+mod disk;
 mod offset;
 mod time;
 mod untrusted;
