@@ -4,6 +4,12 @@ mod checkpoint;
 mod error;
 mod fs;
 mod index;
+pub mod docs;
+mod error;
+mod fs;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod names;
 mod offset;
 mod state;
