@@ -1,0 +1,3 @@
+//! What the integration tests share. No tests here: each file under `tests/` takes what it needs.
+
+pub(crate) mod golden;
