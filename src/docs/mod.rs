@@ -14,3 +14,6 @@ pub mod recovery {}
 
 #[doc = include_str!("glossary.md")]
 pub mod glossary {}
+
+#[cfg(test)]
+mod tests;
