@@ -13,6 +13,8 @@ pub mod fuzzing;
 mod names;
 mod offset;
 mod state;
+mod record;
 
 pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCause, IoOp, Result};
 pub use offset::{Offset, Position, Timestamp};
+pub use record::{BatchBuilder, Compression, ControlType, HeadersIter, Record, RecordRef, StoredRecord, TimestampType};

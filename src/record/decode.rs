@@ -1,0 +1,397 @@
+//! A stored batch to records, borrowed.
+//!
+//! Records are parsed one at a time as they are asked for, so a reader pays for what it reads. The invariants it owns:
+//! an iterator gives exactly the records that the header counts or ends with an error, is finished after its first
+//! error, and never gives an offset outside its batch.
+
+use std::fmt;
+
+use super::compression::{Compression, DecodeLimits, HeaderChecksum, decompress};
+use super::header::{BatchHeader, TimestampType, add_to_sequence, verify_crc, whole_batch};
+use super::layout::HEADER_BYTES;
+use super::legacy;
+use super::record::{Bytes, Headers, Record};
+use super::slot::{self, MOST_REGION_BYTES, Slot};
+use crate::error::Corruption;
+use crate::offset::{Offset, Timestamp};
+
+/// A batch whose records lie in memory, decompressed. Made once, shared by its records.
+pub(crate) struct DecodedBatch {
+    header: BatchHeader,
+    frame: Frame,
+    /// The batch itself, or its decompressed records.
+    bytes: Vec<u8>,
+    /// Where in `bytes` the records begin.
+    records_at: usize,
+}
+
+impl DecodedBatch {
+    /// Takes the bytes of one batch; what follows it is cut off.
+    pub(crate) fn decode(batch: Vec<u8>, limits: DecodeLimits) -> Result<DecodedBatch, Corruption> {
+        let header = BatchHeader::parse(&batch)?;
+        verify_crc(&batch, &header)?;
+        DecodedBatch::decode_verified(header, batch, limits)
+    }
+
+    /// [`DecodedBatch::decode`] where the header is parsed and the checksum verified already.
+    pub(crate) fn decode_verified(
+        header: BatchHeader,
+        mut batch: Vec<u8>,
+        limits: DecodeLimits,
+    ) -> Result<DecodedBatch, Corruption> {
+        let size = whole_batch(&batch, &header)?.len();
+        batch.truncate(size);
+        if header.is_legacy() {
+            let legacy::MessageSet { bytes, shift } = legacy::unwrap(&header, batch, limits)?;
+            let frame = Frame::of_legacy(&header, shift);
+            return Ok(DecodedBatch { header, frame, bytes, records_at: 0 });
+        }
+        let frame = Frame::of(&header);
+        let compression = header.compression()?;
+        if compression == Compression::None {
+            return Ok(DecodedBatch { header, frame, bytes: batch, records_at: HEADER_BYTES });
+        }
+        let mut bytes = Vec::new();
+        decompress_records(&header, &batch[HEADER_BYTES..], limits, &mut bytes)?;
+        Ok(DecodedBatch { header, frame, bytes, records_at: 0 })
+    }
+
+    /// The header as it is stored.
+    pub(crate) fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The records, in the order in which they lie there.
+    pub(crate) fn records(&self) -> RecordRefs<'_> {
+        RecordRefs { region: self.region(), frame: self.frame, cursor: Cursor::default() }
+    }
+
+    /// The memory of the batch, for the next one.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    pub(super) fn region(&self) -> &[u8] {
+        &self.bytes[self.records_at..]
+    }
+
+    pub(super) fn frame(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+impl fmt::Debug for DecodedBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DecodedBatch").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+/// Decompresses the records of a batch of format 2 into `out`, also where they are not compressed.
+pub(super) fn decompress_records(
+    header: &BatchHeader,
+    records: &[u8],
+    limits: DecodeLimits,
+    out: &mut Vec<u8>,
+) -> Result<(), Corruption> {
+    let limits = addressable(limits);
+    decompress(header.compression()?, records, HeaderChecksum::Verified, limits, out)
+}
+
+/// The limits, lowered to what a [`Slot`] can address.
+pub(super) fn addressable(limits: DecodeLimits) -> DecodeLimits {
+    DecodeLimits { max_decompressed_bytes: limits.max_decompressed_bytes.min(MOST_REGION_BYTES as u64) }
+}
+
+/// The records of one batch, borrowed from it.
+#[derive(Clone)]
+pub(crate) struct RecordRefs<'a> {
+    region: &'a [u8],
+    frame: Frame,
+    cursor: Cursor,
+}
+
+impl<'a> RecordRefs<'a> {
+    /// The records of a batch of format 2, of which `records` are the decompressed bytes.
+    pub(crate) fn new(header: &BatchHeader, records: &'a [u8]) -> RecordRefs<'a> {
+        assert!(!header.is_legacy(), "the records of formats 0 and 1 are found by unwrapping them");
+        assert!(records.len() <= MOST_REGION_BYTES, "a batch has fewer bytes");
+        RecordRefs { region: records, frame: Frame::of(header), cursor: Cursor::default() }
+    }
+}
+
+impl<'a> Iterator for RecordRefs<'a> {
+    type Item = Result<RecordRef<'a>, Corruption>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let slot = self.cursor.next(&self.frame, self.region)?;
+        Some(slot.map(|slot| RecordRef { region: self.region, slot }))
+    }
+}
+
+/// A stored record, borrowed from its batch.
+#[derive(Clone, Copy)]
+pub struct RecordRef<'a> {
+    region: &'a [u8],
+    slot: Slot,
+}
+
+impl<'a> RecordRef<'a> {
+    pub(super) fn new(region: &'a [u8], slot: Slot) -> RecordRef<'a> {
+        RecordRef { region, slot }
+    }
+
+    /// The record's offset.
+    #[must_use]
+    #[inline]
+    pub fn offset(&self) -> Offset {
+        Offset::from_disk(self.slot.offset).expect("checked when the record was parsed")
+    }
+
+    /// The record's create time, or the time at which the log took it, as its batch says; there may be none.
+    #[must_use]
+    #[inline]
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        Timestamp::from_disk(self.slot.timestamp)
+    }
+
+    /// The key; `None` is null, which is not the same as empty.
+    #[must_use]
+    #[inline]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.slot.key.of(self.region)
+    }
+
+    /// The value; `None` is null, which is not the same as empty.
+    #[must_use]
+    #[inline]
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.slot.value.of(self.region)
+    }
+
+    /// The headers in their order.
+    #[must_use]
+    pub fn headers(&self) -> HeadersIter<'a> {
+        HeadersIter::new(self.slot.header_count, self.slot.headers.of(self.region).unwrap_or_default())
+    }
+
+    /// The producer's sequence number, or −1 where the producer does not count.
+    #[must_use]
+    pub fn sequence(&self) -> i32 {
+        self.slot.sequence
+    }
+
+    /// The record as one that can be appended, with its timestamp; nothing is copied.
+    #[must_use]
+    pub fn as_record(&self) -> Record<'a> {
+        let bytes = self.slot.headers.of(self.region).unwrap_or_default();
+        Record {
+            key: self.key(),
+            value: self.value(),
+            headers: Headers::Encoded { count: self.slot.header_count, bytes },
+            timestamp: self.timestamp(),
+        }
+    }
+}
+
+/// As a caller sees them: offset, timestamp, key, value and headers.
+impl PartialEq for RecordRef<'_> {
+    fn eq(&self, other: &RecordRef<'_>) -> bool {
+        self.offset() == other.offset()
+            && self.timestamp() == other.timestamp()
+            && self.key() == other.key()
+            && self.value() == other.value()
+            && self.headers().eq(other.headers())
+    }
+}
+
+impl Eq for RecordRef<'_> {}
+
+impl fmt::Debug for RecordRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("offset", &self.offset())
+            .field("timestamp", &self.timestamp())
+            .field("key", &self.key().map(Bytes))
+            .field("value", &self.value().map(Bytes))
+            .field("headers", &self.headers())
+            .finish()
+    }
+}
+
+/// The headers of a record: names that may repeat, and values that may be null, in the order they were written.
+#[derive(Clone)]
+pub struct HeadersIter<'a> {
+    left: u32,
+    rest: &'a [u8],
+}
+
+impl<'a> HeadersIter<'a> {
+    pub(super) fn new(count: u32, encoded: &'a [u8]) -> HeadersIter<'a> {
+        HeadersIter { left: count, rest: encoded }
+    }
+}
+
+impl<'a> Iterator for HeadersIter<'a> {
+    type Item = (&'a str, Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        slot::next_header(&mut self.rest)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl ExactSizeIterator for HeadersIter<'_> {}
+
+impl fmt::Debug for HeadersIter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone().map(|(name, value)| (name, value.map(Bytes)))).finish()
+    }
+}
+
+/// What of its batch a record needs to know: the numbers that its own are relative to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    format: Format,
+    base_offset: i64,
+    last_offset_delta: i32,
+    base_timestamp: i64,
+    /// The timestamp of every record, under log append time.
+    batch_timestamp: Option<i64>,
+    base_sequence: i32,
+    count: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    V2,
+    /// Messages of format 0 or 1; `shift` is added to their offsets.
+    Legacy {
+        shift: i64,
+    },
+}
+
+impl Frame {
+    fn of(header: &BatchHeader) -> Frame {
+        Frame {
+            format: Format::V2,
+            base_offset: header.offset_field.to_disk(),
+            last_offset_delta: header.last_offset_delta,
+            base_timestamp: header.base_timestamp,
+            batch_timestamp: batch_timestamp(header),
+            base_sequence: header.base_sequence,
+            count: header.count.unsigned_abs(),
+        }
+    }
+
+    fn of_legacy(header: &BatchHeader, shift: i64) -> Frame {
+        Frame { format: Format::Legacy { shift }, count: u32::MAX, ..Frame::of(header) }
+    }
+
+    /// How many records `region` can hold at most; for sizing, never more than the bytes justify.
+    pub(super) fn most_records(&self, region: &[u8]) -> usize {
+        (self.count as usize).min(region.len() / super::layout::SMALLEST_RECORD_BYTES + 1)
+    }
+}
+
+fn batch_timestamp(header: &BatchHeader) -> Option<i64> {
+    (header.timestamp_type() == Some(TimestampType::LogAppendTime)).then_some(header.max_timestamp)
+}
+
+/// A place between two records of a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    at: usize,
+    parsed: u32,
+    finished: bool,
+}
+
+impl Cursor {
+    /// The next record's slot, `None` behind the last one and after an error.
+    #[inline]
+    pub(super) fn next(&mut self, frame: &Frame, region: &[u8]) -> Option<Result<Slot, Corruption>> {
+        if self.finished {
+            return None;
+        }
+        let slot = match frame.format {
+            Format::V2 => self.next_v2(frame, region),
+            Format::Legacy { shift } => self.next_legacy(frame, shift, region),
+        };
+        self.finished = !matches!(slot, Ok(Some(_)));
+        slot.transpose()
+    }
+
+    #[inline]
+    fn next_v2(&mut self, frame: &Frame, region: &[u8]) -> Result<Option<Slot>, Corruption> {
+        if self.parsed == frame.count || self.at == region.len() {
+            return self.check_end(frame, region);
+        }
+        let raw = slot::parse_record(region, self.at)?;
+        if raw.offset_delta < 0 || raw.offset_delta > frame.last_offset_delta {
+            return Err(Corruption::OutOfRange { field: "an offset delta", found: raw.offset_delta.into() });
+        }
+        let timestamp = match frame.batch_timestamp {
+            Some(timestamp) => timestamp,
+            None => frame
+                .base_timestamp
+                .checked_add(raw.timestamp_delta)
+                .ok_or(Corruption::OutOfRange { field: "a timestamp delta", found: raw.timestamp_delta })?,
+        };
+        let sequence =
+            if frame.base_sequence < 0 { -1 } else { add_to_sequence(frame.base_sequence, raw.offset_delta) };
+        self.at = raw.end;
+        self.parsed += 1;
+        Ok(Some(Slot {
+            offset: frame.base_offset + i64::from(raw.offset_delta),
+            timestamp,
+            sequence,
+            key: raw.key,
+            value: raw.value,
+            headers: raw.headers,
+            header_count: raw.header_count,
+        }))
+    }
+
+    #[cold]
+    fn check_end(&self, frame: &Frame, region: &[u8]) -> Result<Option<Slot>, Corruption> {
+        if self.parsed < frame.count {
+            let declared = i32::try_from(frame.count).unwrap_or(i32::MAX);
+            return Err(Corruption::RecordCount { declared, found: self.parsed });
+        }
+        match region.len() - self.at {
+            0 => Ok(None),
+            bytes => Err(Corruption::LeftOver { bytes: bytes as u64 }),
+        }
+    }
+
+    #[cold]
+    fn next_legacy(&mut self, frame: &Frame, shift: i64, region: &[u8]) -> Result<Option<Slot>, Corruption> {
+        let Some(message) = legacy::Message::parse(region, self.at)? else { return Ok(None) };
+        let offset = message
+            .offset
+            .checked_add(shift)
+            .filter(|offset| (0..i64::MAX).contains(offset))
+            .ok_or(Corruption::OutOfRange { field: "a message's offset", found: message.offset })?;
+        // What format 0 does not have, its wrapper cannot give it.
+        let timestamp = match (message.timestamp, frame.batch_timestamp) {
+            (Some(_), Some(of_wrapper)) => of_wrapper,
+            (Some(timestamp), None) => timestamp,
+            (None, _) => -1,
+        };
+        self.at = message.end;
+        self.parsed += 1;
+        Ok(Some(Slot {
+            offset,
+            timestamp,
+            sequence: -1,
+            key: message.key,
+            value: message.value,
+            headers: slot::Span::EMPTY,
+            header_count: 0,
+        }))
+    }
+}

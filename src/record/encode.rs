@@ -1,0 +1,387 @@
+//! Records to a batch of format 2, the only one that is written.
+//!
+//! A [`BatchBuilder`] encodes each record once, as it is pushed, behind room kept for the header; finishing fills in the
+//! header and the checksum. The invariants it owns: a finished batch counts its records without gaps from base offset
+//! 0, and a builder that has seen batches of a size allocates nothing for the next one of that size.
+
+use super::compression::{Compression, Compressor};
+use super::header::{BatchHeader, TimestampType};
+use super::layout::{self, HEADER_BYTES, OVERHEAD_BYTES};
+use super::record::{Headers, Record};
+use super::slot;
+use super::varint::{MAX_VARLONG_BYTES, length_of_varint, length_of_varlong, put_varint, put_varlong};
+use crate::error::{Error, InvalidRecord, Result};
+use crate::offset::{Offset, Timestamp};
+
+/// The largest encoded batch: its length field counts all but the framing.
+const MOST_BYTES: u64 = i32::MAX as u64 + OVERHEAD_BYTES as u64;
+/// A record's attributes, of which the format has none yet.
+const RECORD_ATTRIBUTES: u8 = 0;
+/// The length of a null key or value.
+const NULL: i32 = -1;
+
+/// Collects records and encodes them as one batch, for [`append_built`](crate::Log::append_built).
+///
+/// It keeps its memory: reuse one builder and it soon allocates nothing.
+pub struct BatchBuilder {
+    compression: Compression,
+    /// Made at the first compressed batch, and kept.
+    compressor: Option<Compressor>,
+    /// Room for the header, then the records, each with its timestamp relative to `base_timestamp`.
+    encoded: Vec<u8>,
+    /// The finished batch, where it is not `encoded` itself.
+    packed: Vec<u8>,
+    /// The records with their timestamps filled in, where that could not be done as they were pushed.
+    restamped: Vec<u8>,
+    /// Which records must be given their timestamp delta when the time of the append is known: those that have no
+    /// time behind a first record that has one, and the other way round.
+    deferred: Vec<u32>,
+    count: u32,
+    /// What the encoded deltas are relative to; `None` is the time of the append.
+    base_timestamp: Option<Timestamp>,
+    /// The largest timestamp that a record brought along.
+    max_timestamp: Option<Timestamp>,
+    /// Whether a record came without a timestamp.
+    needs_now: bool,
+}
+
+/// What a finished batch carries besides its records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchStamp {
+    /// The time of the append: for records without a timestamp, and for all under log append time.
+    pub now: Timestamp,
+    pub timestamp_type: TimestampType,
+    pub leader_epoch: i32,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub base_sequence: i32,
+    pub transactional: bool,
+}
+
+impl Default for BatchStamp {
+    fn default() -> BatchStamp {
+        BatchStamp {
+            now: Timestamp::from_millis(0),
+            timestamp_type: TimestampType::CreateTime,
+            leader_epoch: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            transactional: false,
+        }
+    }
+}
+
+impl BatchBuilder {
+    /// An empty builder. Nothing is allocated until the first record.
+    #[must_use]
+    pub fn new(compression: Compression) -> BatchBuilder {
+        BatchBuilder {
+            compression,
+            compressor: None,
+            encoded: Vec::new(),
+            packed: Vec::new(),
+            restamped: Vec::new(),
+            deferred: Vec::new(),
+            count: 0,
+            base_timestamp: None,
+            max_timestamp: None,
+            needs_now: false,
+        }
+    }
+
+    /// Encodes one more record.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRecord`] for a negative timestamp, and for a record with which the batch would exceed the
+    /// format's 2^31 − 1 bytes. The builder is then as it was before.
+    pub fn push(&mut self, record: Record<'_>) -> Result<()> {
+        let size = self.check(&record).map_err(|reason| Error::InvalidRecord { index: self.len(), reason })?;
+        if self.count == 0 {
+            self.encoded.clear();
+            self.encoded.resize(HEADER_BYTES, 0);
+            self.base_timestamp = record.timestamp;
+        }
+        if record.timestamp.is_some() != self.base_timestamp.is_some() {
+            self.deferred.push(self.count);
+        }
+        self.needs_now |= record.timestamp.is_none();
+        self.max_timestamp = self.max_timestamp.max(record.timestamp);
+        self.encoded.reserve(size.total());
+        put_record(&mut self.encoded, &record, &size);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// How many records have been pushed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether no record has been pushed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The size of the batch in bytes before compression, header included.
+    ///
+    /// It is exact unless records with and without a timestamp are mixed; then each may still grow by a few bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        if self.count == 0 { 0 } else { self.encoded.len() }
+    }
+
+    /// Forgets the records and keeps the memory.
+    pub fn clear(&mut self) {
+        self.encoded.clear();
+        self.packed.clear();
+        self.restamped.clear();
+        self.deferred.clear();
+        self.count = 0;
+        self.base_timestamp = None;
+        self.max_timestamp = None;
+        self.needs_now = false;
+    }
+
+    /// The whole encoded batch with base offset 0, which is to be patched, as is what else the checksum does not cover.
+    ///
+    /// The records stay: finishing again with another stamp gives another batch of the same records.
+    ///
+    /// # Panics
+    /// Without a record: an empty batch is nothing that a log appends.
+    pub(crate) fn finish(&mut self, stamp: &BatchStamp) -> Result<&mut [u8]> {
+        self.finish_with(stamp, 0)
+    }
+
+    /// [`BatchBuilder::finish`] with attributes that no caller of the library sets.
+    pub(super) fn finish_with(&mut self, stamp: &BatchStamp, attributes: i16) -> Result<&mut [u8]> {
+        assert!(!self.is_empty(), "an empty batch is not finished");
+        let mut header = self.header(stamp, attributes);
+        let is_restamped = !self.deferred.is_empty();
+        if is_restamped {
+            self.restamp(stamp.now);
+        }
+        let plain = if is_restamped { &mut self.restamped } else { &mut self.encoded };
+        let batch = if self.compression == Compression::None {
+            plain
+        } else {
+            let compressor = match &mut self.compressor {
+                Some(compressor) => compressor,
+                empty => empty.insert(Compressor::new(self.compression)?),
+            };
+            self.packed.clear();
+            self.packed.resize(HEADER_BYTES, 0);
+            compressor.compress(&plain[HEADER_BYTES..], &mut self.packed);
+            &mut self.packed
+        };
+        header.size_bytes = batch.len() as u64;
+        if header.size_bytes > MOST_BYTES {
+            return Err(Error::BatchTooLarge { size_bytes: header.size_bytes, limit_bytes: MOST_BYTES });
+        }
+        let (head, records) = batch.split_at_mut(HEADER_BYTES);
+        head.copy_from_slice(&header.seal(records));
+        Ok(batch)
+    }
+
+    fn header(&self, stamp: &BatchStamp, mut attributes: i16) -> BatchHeader {
+        attributes |= i16::from(self.compression.code());
+        if stamp.transactional {
+            attributes |= layout::TRANSACTIONAL_MASK;
+        }
+        let mut max_timestamp = self.max_timestamp;
+        if self.needs_now {
+            max_timestamp = max_timestamp.max(Some(stamp.now));
+        }
+        if stamp.timestamp_type == TimestampType::LogAppendTime {
+            attributes |= layout::LOG_APPEND_TIME_MASK;
+            max_timestamp = Some(stamp.now);
+        }
+        let count = i32::try_from(self.count).expect("2^31 − 1 bytes hold fewer records than that");
+        BatchHeader {
+            magic: layout::MAGIC_V2,
+            size_bytes: 0,
+            offset_field: Offset::ZERO,
+            leader_epoch: stamp.leader_epoch,
+            crc: 0,
+            attributes,
+            last_offset_delta: count - 1,
+            base_timestamp: self.base_timestamp.unwrap_or(stamp.now).as_millis(),
+            max_timestamp: Timestamp::to_disk(max_timestamp),
+            producer_id: stamp.producer_id,
+            producer_epoch: stamp.producer_epoch,
+            base_sequence: stamp.base_sequence,
+            count,
+        }
+    }
+
+    /// Checks a record and computes its size, so that writing it cannot fail half-way.
+    fn check(&self, record: &Record<'_>) -> std::result::Result<RecordSize, InvalidRecord> {
+        if let Some(timestamp) = record.timestamp
+            && timestamp.as_millis() < 0
+        {
+            return Err(InvalidRecord::NegativeTimestamp { millis: timestamp.as_millis() });
+        }
+        let size = RecordSize::of(record, self.timestamp_delta(record), self.count)?;
+        let used = self.encoded.len().max(HEADER_BYTES) as u64;
+        let size_bytes = used + size.total() as u64;
+        // Each deferred record may yet grow by a longer timestamp delta.
+        let growth = (self.deferred.len() as u64 + 1) * MAX_VARLONG_BYTES as u64;
+        if size_bytes > MOST_BYTES - growth {
+            return Err(InvalidRecord::TooLarge { size_bytes });
+        }
+        Ok(size)
+    }
+
+    /// The delta to encode now. A deferred one is kept relative to 0 until the other side of it is known.
+    fn timestamp_delta(&self, record: &Record<'_>) -> i64 {
+        match (record.timestamp, self.base_timestamp) {
+            (Some(_), _) if self.count == 0 => 0,
+            (Some(timestamp), Some(base)) => timestamp.as_millis() - base.as_millis(),
+            (Some(timestamp), None) => timestamp.as_millis(),
+            (None, _) => 0,
+        }
+    }
+
+    /// Writes the records anew, the deferred ones with their deltas.
+    fn restamp(&mut self, now: Timestamp) {
+        self.restamped.clear();
+        self.restamped.resize(HEADER_BYTES, 0);
+        let mut deferred = self.deferred.iter().copied().peekable();
+        let mut rest = &self.encoded[HEADER_BYTES..];
+        for index in 0..self.count {
+            let (body, after) = slot::split_own_record(rest);
+            if deferred.next_if_eq(&index).is_some() {
+                let (timestamp_delta, behind) = slot::split_own_timestamp(body);
+                let delta = match self.base_timestamp {
+                    Some(base) => now.as_millis().saturating_sub(base.as_millis()),
+                    None => timestamp_delta.saturating_sub(now.as_millis()),
+                };
+                let length = 1 + length_of_varlong(delta) + behind.len();
+                put_varint(
+                    &mut self.restamped,
+                    i32::try_from(length).expect("the growth was counted when it was pushed"),
+                );
+                self.restamped.push(RECORD_ATTRIBUTES);
+                put_varlong(&mut self.restamped, delta);
+                self.restamped.extend_from_slice(behind);
+            } else {
+                self.restamped.extend_from_slice(&rest[..rest.len() - after.len()]);
+            }
+            rest = after;
+        }
+    }
+}
+
+impl std::fmt::Debug for BatchBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchBuilder")
+            .field("compression", &self.compression)
+            .field("len", &self.len())
+            .field("size_bytes", &self.size_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bytes of a batch that compaction emptied but keeps, for its offsets and its producer's sequence.
+pub(crate) fn encode_empty(of: &BatchHeader) -> [u8; HEADER_BYTES] {
+    let mut header = BatchHeader {
+        size_bytes: HEADER_BYTES as u64,
+        attributes: of.attributes & !layout::CODEC_MASK & !layout::DELETE_HORIZON_MASK,
+        base_timestamp: -1,
+        count: 0,
+        ..*of
+    };
+    header.seal(&[])
+}
+
+/// A record's fields as they will be written, lengths of varints included.
+struct RecordSize {
+    /// Bytes behind the length field.
+    body: i32,
+    header_count: i32,
+    timestamp_delta: i64,
+    offset_delta: i32,
+}
+
+impl RecordSize {
+    fn of(record: &Record<'_>, timestamp_delta: i64, index: u32) -> std::result::Result<RecordSize, InvalidRecord> {
+        let offset_delta = i32::try_from(index).map_err(|_| InvalidRecord::TooMany)?;
+        let (header_count, header_bytes) = size_of_headers(&record.headers)?;
+        let body = 1
+            + length_of_varlong(timestamp_delta)
+            + length_of_varint(offset_delta)
+            + size_of_bytes(record.key)?
+            + size_of_bytes(record.value)?
+            + length_of_varint(header_count)
+            + header_bytes;
+        let body = i32::try_from(body).map_err(|_| too_large(body))?;
+        Ok(RecordSize { body, header_count, timestamp_delta, offset_delta })
+    }
+
+    fn total(&self) -> usize {
+        length_of_varint(self.body) + self.body.unsigned_abs() as usize
+    }
+}
+
+fn size_of_headers(headers: &Headers<'_>) -> std::result::Result<(i32, usize), InvalidRecord> {
+    match headers {
+        Headers::Pairs(pairs) => {
+            let count = i32::try_from(pairs.len()).map_err(|_| InvalidRecord::TooMany)?;
+            let mut bytes = 0;
+            for (name, value) in *pairs {
+                bytes += size_of_bytes(Some(name.as_bytes()))? + size_of_bytes(*value)?;
+            }
+            Ok((count, bytes))
+        }
+        Headers::Encoded { count, bytes } => {
+            let count = i32::try_from(*count).map_err(|_| InvalidRecord::TooMany)?;
+            Ok((count, bytes.len()))
+        }
+    }
+}
+
+#[inline]
+fn size_of_bytes(bytes: Option<&[u8]>) -> std::result::Result<usize, InvalidRecord> {
+    let Some(bytes) = bytes else { return Ok(length_of_varint(NULL)) };
+    let length = i32::try_from(bytes.len()).map_err(|_| too_large(bytes.len()))?;
+    Ok(length_of_varint(length) + bytes.len())
+}
+
+#[cold]
+fn too_large(bytes: usize) -> InvalidRecord {
+    InvalidRecord::TooLarge { size_bytes: bytes as u64 }
+}
+
+fn put_record(out: &mut Vec<u8>, record: &Record<'_>, size: &RecordSize) {
+    let start = out.len();
+    put_varint(out, size.body);
+    out.push(RECORD_ATTRIBUTES);
+    put_varlong(out, size.timestamp_delta);
+    put_varint(out, size.offset_delta);
+    put_bytes(out, record.key);
+    put_bytes(out, record.value);
+    put_varint(out, size.header_count);
+    match record.headers {
+        Headers::Pairs(pairs) => {
+            for (name, value) in pairs {
+                put_bytes(out, Some(name.as_bytes()));
+                put_bytes(out, *value);
+            }
+        }
+        Headers::Encoded { bytes, .. } => out.extend_from_slice(bytes),
+    }
+    debug_assert_eq!(out.len() - start, size.total());
+}
+
+#[inline]
+fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => {
+            put_varint(out, i32::try_from(bytes.len()).expect("checked with the record's size"));
+            out.extend_from_slice(bytes);
+        }
+        None => put_varint(out, NULL),
+    }
+}

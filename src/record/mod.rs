@@ -1,0 +1,39 @@
+//! Bytes to records and back: no file, no clock.
+//!
+//! Parsers here are total: any bytes give a value or a [`Corruption`](crate::Corruption) that says what is wrong, and
+//! never decide what to do about it; the layer that holds the file does. Format 2 is read and written, formats 0 and 1
+//! are read.
+
+mod checksum;
+mod compression;
+mod control;
+mod decode;
+mod encode;
+mod header;
+pub(crate) mod layout;
+mod legacy;
+mod record;
+mod slot;
+mod stored;
+mod varint;
+
+#[cfg(test)]
+mod vectors;
+
+pub use compression::Compression;
+pub use control::ControlType;
+pub use decode::{HeadersIter, RecordRef};
+pub use encode::BatchBuilder;
+pub use header::TimestampType;
+pub use record::Record;
+pub use stored::StoredRecord;
+
+pub(crate) use compression::DecodeLimits;
+pub(crate) use control::EndMarker;
+pub(crate) use decode::{DecodedBatch, RecordRefs};
+pub(crate) use encode::{BatchStamp, encode_empty};
+pub(crate) use header::{
+    BatchHeader, add_to_sequence, set_base_offset, set_leader_epoch, subtract_from_sequence, verify_crc,
+};
+pub(crate) use layout::HEADER_BYTES;
+pub(crate) use stored::{StoredRecords, StoredRecordsReversed};

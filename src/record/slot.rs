@@ -1,0 +1,163 @@
+//! Where the fields of one record of format 2 lie in the records of its batch.
+//!
+//! A [`Slot`] holds no bytes, so that the same parser serves records that borrow and records that own their batch. The
+//! invariant it owns: every range of a parsed slot lies inside the bytes it was parsed from, and its headers are whole
+//! and have UTF-8 names.
+
+use std::ops::Range;
+
+use super::varint::{take_varint, take_varlong};
+use crate::error::Corruption;
+
+/// The fields of one record: numbers as they are, bytes by their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub offset: i64,
+    /// −1 is none.
+    pub timestamp: i64,
+    /// −1 is none.
+    pub sequence: i32,
+    pub key: Span,
+    pub value: Span,
+    /// The headers, still encoded.
+    pub headers: Span,
+    pub header_count: u32,
+}
+
+/// A range of bytes, or null. Records lie within 2^31 − 1 bytes, or 2^32 of a cap raised that far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    at: u32,
+    /// `u32::MAX` is null.
+    length: u32,
+}
+
+impl Span {
+    pub(super) const NULL: Span = Span { at: 0, length: u32::MAX };
+    pub(super) const EMPTY: Span = Span { at: 0, length: 0 };
+
+    /// A range that lies in bytes whose length was checked against [`MOST_REGION_BYTES`].
+    pub(super) fn new(range: Range<usize>) -> Span {
+        let at = u32::try_from(range.start).expect("regions are checked where they are made");
+        let length = u32::try_from(range.len()).expect("regions are checked where they are made");
+        Span { at, length }
+    }
+
+    pub(super) fn of(self, region: &[u8]) -> Option<&[u8]> {
+        if self == Span::NULL {
+            return None;
+        }
+        let at = self.at as usize;
+        region.get(at..at + self.length as usize)
+    }
+}
+
+/// Records beyond this are not parsed: a [`Span`] could not say where they lie.
+pub(super) const MOST_REGION_BYTES: usize = u32::MAX as usize - 1;
+
+/// One record of format 2 as it is encoded, before its batch is taken into account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawRecord {
+    pub timestamp_delta: i64,
+    pub offset_delta: i32,
+    pub key: Span,
+    pub value: Span,
+    pub headers: Span,
+    pub header_count: u32,
+    /// Where the next record begins.
+    pub end: usize,
+}
+
+/// Parses the record that begins at `at`.
+#[inline]
+pub(super) fn parse_record(region: &[u8], at: usize) -> Result<RawRecord, Corruption> {
+    let mut rest = &region[at..];
+    let length = take_varint(&mut rest)?;
+    let Some((body, _)) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)) else {
+        return Err(impossible_length("a record", length, rest));
+    };
+    let end = region.len() - rest.len() + body.len();
+    let mut rest = body;
+    // The record's attributes have no meaning yet, and readers pass over them.
+    let [_attributes, fields @ ..] = rest else {
+        return Err(Corruption::Truncated { needed: 1, available: 0 });
+    };
+    rest = fields;
+    let timestamp_delta = take_varlong(&mut rest)?;
+    let offset_delta = take_varint(&mut rest)?;
+    let key = take_bytes(&mut rest, end, "a record's key")?;
+    let value = take_bytes(&mut rest, end, "a record's value")?;
+    let header_count = take_varint(&mut rest)?;
+    let headers = if header_count == 0 { Span::EMPTY } else { take_headers(&mut rest, end, header_count)? };
+    if !rest.is_empty() {
+        return Err(Corruption::LeftOver { bytes: rest.len() as u64 });
+    }
+    let header_count = header_count.unsigned_abs();
+    Ok(RawRecord { timestamp_delta, offset_delta, key, value, headers, header_count, end })
+}
+
+/// Takes a length and as many bytes off `rest`, which ends at `end` of the region. A negative length is null.
+#[inline]
+fn take_bytes(rest: &mut &[u8], end: usize, field: &'static str) -> Result<Span, Corruption> {
+    let length = take_varint(rest)?;
+    let Ok(wanted) = usize::try_from(length) else { return Ok(Span::NULL) };
+    let Some((_, after)) = rest.split_at_checked(wanted) else {
+        return Err(impossible_length(field, length, rest));
+    };
+    let at = end - rest.len();
+    *rest = after;
+    Ok(Span::new(at..at + wanted))
+}
+
+/// Takes all headers, checking what [`next_header`] then relies on.
+#[inline(never)]
+fn take_headers(rest: &mut &[u8], end: usize, count: i32) -> Result<Span, Corruption> {
+    let at = end - rest.len();
+    // A header has two bytes at least; a count beyond that needs no walk to be refused.
+    let possible = usize::try_from(count).is_ok_and(|count| count <= rest.len() / 2);
+    if !possible {
+        return Err(impossible_length("a record's header count", count, rest));
+    }
+    for _ in 0..count {
+        let name_length = take_varint(rest)?;
+        let Some((name, after)) = usize::try_from(name_length).ok().and_then(|length| rest.split_at_checked(length))
+        else {
+            return Err(impossible_length("a header's name", name_length, rest));
+        };
+        std::str::from_utf8(name).map_err(|_| Corruption::HeaderName)?;
+        *rest = after;
+        take_bytes(rest, end, "a header's value")?;
+    }
+    Ok(Span::new(at..end - rest.len()))
+}
+
+/// Takes the next header off headers that [`parse_record`] has checked.
+pub(super) fn next_header<'a>(rest: &mut &'a [u8]) -> Option<(&'a str, Option<&'a [u8]>)> {
+    let name_length = usize::try_from(take_varint(rest).ok()?).ok()?;
+    let (name, after) = rest.split_at_checked(name_length)?;
+    let name = std::str::from_utf8(name).ok()?;
+    *rest = after;
+    let value_length = take_varint(rest).ok()?;
+    let Ok(value_length) = usize::try_from(value_length) else { return Some((name, None)) };
+    let (value, after) = rest.split_at_checked(value_length)?;
+    *rest = after;
+    Some((name, Some(value)))
+}
+
+/// The body of the first record and what follows it, of bytes that this process has just encoded.
+pub(super) fn split_own_record(mut rest: &[u8]) -> (&[u8], &[u8]) {
+    let length = take_varint(&mut rest).expect("own encoding");
+    rest.split_at(length.unsigned_abs() as usize)
+}
+
+/// The timestamp delta of a record's body and the fields behind it, of bytes that this process has just encoded.
+pub(super) fn split_own_timestamp(body: &[u8]) -> (i64, &[u8]) {
+    let mut rest = &body[1..];
+    let timestamp_delta = take_varlong(&mut rest).expect("own encoding");
+    (timestamp_delta, rest)
+}
+
+#[cold]
+fn impossible_length(field: &'static str, found: i32, rest: &[u8]) -> Corruption {
+    Corruption::FieldLength { field, found: found.into(), available: rest.len() as u64 }
+}

@@ -1,0 +1,171 @@
+//! Records that own what they point at, and the iterators that give them.
+//!
+//! A [`StoredRecord`] shares its decoded batch with its neighbours, so that handing one out copies and allocates
+//! nothing. The price is that one kept record keeps its whole batch in memory.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::control::{self, ControlType};
+use super::decode::{Cursor, DecodedBatch, HeadersIter, RecordRef};
+use super::record::Record;
+use super::slot::Slot;
+use crate::error::Corruption;
+use crate::offset::{Offset, Timestamp};
+
+/// A record read from a log. It owns its bytes, together with the other records of its batch.
+#[derive(Clone)]
+pub struct StoredRecord {
+    batch: Arc<DecodedBatch>,
+    slot: Slot,
+}
+
+impl StoredRecord {
+    /// The record's offset.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        self.as_ref().offset()
+    }
+
+    /// The record's create time, or the time at which the log took it, as its batch says; there may be none.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.as_ref().timestamp()
+    }
+
+    /// The key; `None` is null, which is not the same as empty.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.as_ref().key()
+    }
+
+    /// The value; `None` is null, which is not the same as empty.
+    #[must_use]
+    pub fn value(&self) -> Option<&[u8]> {
+        self.as_ref().value()
+    }
+
+    /// The headers in their order.
+    #[must_use]
+    pub fn headers(&self) -> HeadersIter<'_> {
+        self.as_ref().headers()
+    }
+
+    /// The leader epoch of the record's batch, where it has one.
+    #[must_use]
+    pub fn leader_epoch(&self) -> Option<i32> {
+        let epoch = self.batch.header().leader_epoch;
+        (epoch >= 0).then_some(epoch)
+    }
+
+    /// What a control record says, and `None` for a record of data.
+    #[must_use]
+    pub fn control_type(&self) -> Option<ControlType> {
+        if !self.batch.header().is_control() {
+            return None;
+        }
+        Some(control::type_of_key(self.key()).unwrap_or(ControlType::Unknown(-1)))
+    }
+
+    /// The record as one that can be appended, with its timestamp; nothing is copied.
+    #[must_use]
+    pub fn as_record(&self) -> Record<'_> {
+        self.as_ref().as_record()
+    }
+
+    /// The batch that the record lies in.
+    pub(crate) fn batch(&self) -> &Arc<DecodedBatch> {
+        &self.batch
+    }
+
+    fn as_ref(&self) -> RecordRef<'_> {
+        RecordRef::new(self.batch.region(), self.slot)
+    }
+}
+
+/// As a caller sees them: offset, timestamp, key, value and headers, whichever batches they lie in.
+impl PartialEq for StoredRecord {
+    fn eq(&self, other: &StoredRecord) -> bool {
+        self.as_ref() == other.as_ref()
+    }
+}
+
+impl Eq for StoredRecord {}
+
+impl fmt::Debug for StoredRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
+    }
+}
+
+/// The records of one batch from an offset on, each owning its share of the batch.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredRecords {
+    batch: Arc<DecodedBatch>,
+    cursor: Cursor,
+    from: Offset,
+}
+
+impl StoredRecords {
+    /// Begins at the first record with offset `from` or above.
+    pub(crate) fn new(batch: Arc<DecodedBatch>, from: Offset) -> StoredRecords {
+        StoredRecords { batch, cursor: Cursor::default(), from }
+    }
+
+    /// Passes over what lies below `from`; a place already reached is kept.
+    pub(crate) fn skip_to(&mut self, from: Offset) {
+        self.from = self.from.max(from);
+    }
+
+    /// The batch whose records these are.
+    pub(crate) fn batch(&self) -> &Arc<DecodedBatch> {
+        &self.batch
+    }
+}
+
+impl Iterator for StoredRecords {
+    type Item = Result<StoredRecord, Corruption>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.cursor.next(self.batch.frame(), self.batch.region())? {
+                Ok(slot) => {
+                    let record = RecordRef::new(self.batch.region(), slot);
+                    if record.offset() >= self.from {
+                        return Some(Ok(StoredRecord { batch: Arc::clone(&self.batch), slot }));
+                    }
+                }
+                Err(corruption) => return Some(Err(corruption)),
+            }
+        }
+    }
+}
+
+/// The records of one batch, the last one first.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredRecordsReversed {
+    batch: Arc<DecodedBatch>,
+    slots: Vec<Slot>,
+}
+
+impl StoredRecordsReversed {
+    /// Parses the whole batch, as its last record cannot be found otherwise.
+    pub(crate) fn new(batch: Arc<DecodedBatch>) -> Result<StoredRecordsReversed, Corruption> {
+        let mut slots = Vec::with_capacity(batch.frame().most_records(batch.region()));
+        let mut cursor = Cursor::default();
+        while let Some(slot) = cursor.next(batch.frame(), batch.region()) {
+            slots.push(slot?);
+        }
+        Ok(StoredRecordsReversed { batch, slots })
+    }
+}
+
+impl Iterator for StoredRecordsReversed {
+    type Item = StoredRecord;
+
+    fn next(&mut self) -> Option<StoredRecord> {
+        let slot = self.slots.pop()?;
+        Some(StoredRecord { batch: Arc::clone(&self.batch), slot })
+    }
+}

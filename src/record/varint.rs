@@ -1,0 +1,239 @@
+//! Variable-length integers: zig-zag, then groups of seven bits, the lowest first.
+//!
+//! Reading is as tolerant as Kafka's: longer encodings than needed are accepted, bits beyond the type's width in the
+//! last byte are dropped, and only an integer that does not end within 5 (or 10) bytes is refused. Writing is always
+//! the shortest form. The invariant it owns: `length_of_*` is what `put_*` appends.
+
+use crate::error::Corruption;
+
+/// The longest 32-bit integer.
+pub(crate) const MAX_VARINT_BYTES: usize = 5;
+/// The longest 64-bit integer.
+pub(crate) const MAX_VARLONG_BYTES: usize = 10;
+
+const CONTINUES: u8 = 0x80;
+
+/// Reads a 32-bit integer off the front of `input`.
+#[inline]
+pub(crate) fn take_varint(input: &mut &[u8]) -> Result<i32, Corruption> {
+    if let [first, rest @ ..] = *input
+        && *first < CONTINUES
+    {
+        *input = rest;
+        return Ok(unzigzag32(u32::from(*first)));
+    }
+    let mut folded: u32 = 0;
+    for (i, byte) in input.iter().take(MAX_VARINT_BYTES).enumerate() {
+        folded |= u32::from(byte & !CONTINUES) << (7 * i);
+        if *byte < CONTINUES {
+            *input = &input[i + 1..];
+            return Ok(unzigzag32(folded));
+        }
+    }
+    Err(unfinished(input.len(), MAX_VARINT_BYTES))
+}
+
+/// Reads a 64-bit integer off the front of `input`.
+#[inline]
+pub(crate) fn take_varlong(input: &mut &[u8]) -> Result<i64, Corruption> {
+    if let [first, rest @ ..] = *input
+        && *first < CONTINUES
+    {
+        *input = rest;
+        return Ok(unzigzag64(u64::from(*first)));
+    }
+    let mut folded: u64 = 0;
+    for (i, byte) in input.iter().take(MAX_VARLONG_BYTES).enumerate() {
+        folded |= u64::from(byte & !CONTINUES) << (7 * i);
+        if *byte < CONTINUES {
+            *input = &input[i + 1..];
+            return Ok(unzigzag64(folded));
+        }
+    }
+    Err(unfinished(input.len(), MAX_VARLONG_BYTES))
+}
+
+/// Appends a 32-bit integer.
+#[inline]
+pub(crate) fn put_varint(out: &mut Vec<u8>, value: i32) {
+    put_folded(out, u64::from(zigzag32(value)));
+}
+
+/// Appends a 64-bit integer.
+#[inline]
+pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
+    put_folded(out, zigzag64(value));
+}
+
+/// How many bytes [`put_varint`] appends.
+#[inline]
+pub(crate) fn length_of_varint(value: i32) -> usize {
+    length_of_folded(u64::from(zigzag32(value)))
+}
+
+/// How many bytes [`put_varlong`] appends.
+#[inline]
+pub(crate) fn length_of_varlong(value: i64) -> usize {
+    length_of_folded(zigzag64(value))
+}
+
+#[inline]
+fn put_folded(out: &mut Vec<u8>, mut folded: u64) {
+    while folded >= u64::from(CONTINUES) {
+        out.push(low_group(folded) | CONTINUES);
+        folded >>= 7;
+    }
+    out.push(low_group(folded));
+}
+
+#[inline]
+fn low_group(folded: u64) -> u8 {
+    folded.to_le_bytes()[0] & !CONTINUES
+}
+
+#[inline]
+fn length_of_folded(folded: u64) -> usize {
+    let bits = 64 - (folded | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+#[inline]
+fn zigzag32(value: i32) -> u32 {
+    ((value << 1) ^ (value >> 31)).cast_unsigned()
+}
+
+#[inline]
+fn zigzag64(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+#[inline]
+fn unzigzag32(folded: u32) -> i32 {
+    (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed()
+}
+
+#[inline]
+fn unzigzag64(folded: u64) -> i64 {
+    (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed()
+}
+
+#[cold]
+fn unfinished(available: usize, longest: usize) -> Corruption {
+    if available >= longest {
+        return Corruption::Varint;
+    }
+    let available = available as u64;
+    Corruption::Truncated { needed: available + 1, available }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(value: i32) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, value);
+        out
+    }
+
+    fn encoded_long(value: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varlong(&mut out, value);
+        out
+    }
+
+    // Row 1.
+    #[test]
+    fn small_integers_have_kafkas_bytes() {
+        let images: [(i32, &[u8]); 16] = [
+            (0, &[0x00]),
+            (-1, &[0x01]),
+            (1, &[0x02]),
+            (63, &[0x7e]),
+            (-64, &[0x7f]),
+            (64, &[0x80, 0x01]),
+            (-65, &[0x81, 0x01]),
+            (8191, &[0xfe, 0x7f]),
+            (-8192, &[0xff, 0x7f]),
+            (8192, &[0x80, 0x80, 0x01]),
+            (-8193, &[0x81, 0x80, 0x01]),
+            (1_048_575, &[0xfe, 0xff, 0x7f]),
+            (134_217_727, &[0xfe, 0xff, 0xff, 0x7f]),
+            (-134_217_729, &[0x81, 0x80, 0x80, 0x80, 0x01]),
+            (i32::MAX, &[0xfe, 0xff, 0xff, 0xff, 0x0f]),
+            (i32::MIN, &[0xff, 0xff, 0xff, 0xff, 0x0f]),
+        ];
+        for (value, image) in images {
+            assert_eq!(encoded(value), image, "{value}");
+            let mut input = image;
+            assert_eq!(take_varint(&mut input), Ok(value));
+            assert!(input.is_empty());
+        }
+    }
+
+    // Rows 2, 5.
+    #[test]
+    fn long_integers_have_kafkas_bytes_at_every_boundary() {
+        for bits in 0..63 {
+            for value in [(1_i64 << bits) - 1, 1 << bits, -(1 << bits), -(1 << bits) - 1] {
+                let image = encoded_long(value);
+                assert_eq!(image.len(), length_of_varlong(value), "{value}");
+                let folded = u128::from(zigzag64(value));
+                let groups = (1..=10).find(|groups| folded < 1 << (7 * groups)).unwrap();
+                assert_eq!(image.len(), groups, "{value}");
+                let mut input = image.as_slice();
+                assert_eq!(take_varlong(&mut input), Ok(value));
+                assert!(input.is_empty());
+            }
+        }
+        assert_eq!(encoded_long(i64::MAX), [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
+        assert_eq!(encoded_long(i64::MIN), [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
+    }
+
+    // Rows 3, 15.
+    #[test]
+    fn a_varint_of_more_than_five_bytes_is_refused() {
+        for image in [&[0xff; 5][..], &[0xff; 6], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x01]] {
+            assert_eq!(take_varint(&mut &*image), Err(Corruption::Varint));
+        }
+    }
+
+    // Rows 4, 15.
+    #[test]
+    fn a_varlong_of_more_than_ten_bytes_is_refused() {
+        for image in [&[0xff; 10][..], &[0xff; 11]] {
+            assert_eq!(take_varlong(&mut &*image), Err(Corruption::Varint));
+        }
+    }
+
+    // Row 15.
+    #[test]
+    fn longer_forms_than_needed_are_read_and_their_excess_bits_dropped() {
+        assert_eq!(take_varint(&mut &[0x82, 0x80, 0x00][..]), Ok(1));
+        assert_eq!(take_varint(&mut &[0xff, 0xff, 0xff, 0xff, 0x7f][..]), Ok(i32::MIN));
+        assert_eq!(take_varlong(&mut &[0x82, 0x80, 0x00][..]), Ok(1));
+        assert_eq!(take_varlong(&mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f][..]), Ok(i64::MIN));
+    }
+
+    #[test]
+    fn an_integer_that_the_input_cuts_off_says_so_and_takes_nothing() {
+        let mut input = &[0x80, 0x80][..];
+        assert_eq!(take_varint(&mut input), Err(Corruption::Truncated { needed: 3, available: 2 }));
+        assert_eq!(take_varlong(&mut input), Err(Corruption::Truncated { needed: 3, available: 2 }));
+        assert_eq!(input.len(), 2);
+        assert_eq!(take_varint(&mut &[][..]), Err(Corruption::Truncated { needed: 1, available: 0 }));
+    }
+
+    // Rows 5, 6.
+    #[test]
+    fn the_announced_length_is_the_length_written_over_a_large_range() {
+        let mut value: i32 = 1;
+        for step in 0..100_000_i32 {
+            value = value.wrapping_mul(1_664_525).wrapping_add(step) >> (step % 31);
+            let image = encoded(value);
+            assert_eq!(image.len(), length_of_varint(value));
+            assert_eq!(image, encoded_long(i64::from(value)), "both widths agree");
+            assert_eq!(take_varint(&mut image.as_slice()), Ok(value));
+        }
+    }
+}
