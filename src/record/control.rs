@@ -133,3 +133,6 @@ impl EndMarker {
         Ok(builder.finish_with(&stamp, layout::CONTROL_MASK)?.to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -395,3 +395,6 @@ impl Cursor {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

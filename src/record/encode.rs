@@ -385,3 +385,6 @@ fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
         None => put_varint(out, NULL),
     }
 }
+
+#[cfg(test)]
+mod tests;

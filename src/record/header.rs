@@ -305,3 +305,6 @@ fn of(bytes: &[u8], field: Field) -> &[u8] {
 fn of_mut(bytes: &mut [u8], field: Field) -> &mut [u8] {
     &mut bytes[field.at..field.end()]
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,6 +104,9 @@ pub(crate) const TRANSACTIONAL_MASK: i16 = 0x10;
 pub(crate) const CONTROL_MASK: i16 = 0x20;
 /// Attributes: the base timestamp is the time from which compaction may drop tombstones and markers.
 pub(crate) const DELETE_HORIZON_MASK: i16 = 0x40;
+/// Attributes: every bit that has a meaning.
+pub(crate) const KNOWN_ATTRIBUTES: i16 =
+    CODEC_MASK | LOG_APPEND_TIME_MASK | TRANSACTIONAL_MASK | CONTROL_MASK | DELETE_HORIZON_MASK;
 
 /// The smallest record of format 2: seven fields of one byte each.
 pub(crate) const SMALLEST_RECORD_BYTES: usize = 7;
@@ -128,4 +131,5 @@ const _: () = assert!(BATCH_LENGTH.end() == OVERHEAD_BYTES);
 const _: () = assert!(MAGIC.end() == UP_TO_MAGIC_BYTES);
 const _: () = assert!(V2_CRC_FROM == 21 && LEGACY_CRC_FROM == 16);
 const _: () = assert!(V0_SMALLEST_BYTES == OVERHEAD_BYTES + 14 && V1_SMALLEST_BYTES == OVERHEAD_BYTES + 22);
+const _: () = assert!(KNOWN_ATTRIBUTES == 0x7f);
 const _: () = assert!(V1_SMALLEST_BYTES <= HEADER_BYTES);

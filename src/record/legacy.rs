@@ -141,3 +141,6 @@ fn smallest_length(smallest_bytes: usize) -> i32 {
 fn broken(why: &'static str) -> Corruption {
     Corruption::LegacyWrapper { why }
 }
+
+#[cfg(test)]
+mod tests;

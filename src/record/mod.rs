@@ -15,8 +15,11 @@ mod legacy;
 mod record;
 mod slot;
 mod stored;
+mod validate;
 mod varint;
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod vectors;
 
@@ -29,7 +32,7 @@ pub use record::Record;
 pub use stored::StoredRecord;
 
 pub(crate) use compression::DecodeLimits;
-pub(crate) use control::EndMarker;
+pub(crate) use control::{EndMarker, Outcome};
 pub(crate) use decode::{DecodedBatch, RecordRefs};
 pub(crate) use encode::{BatchStamp, encode_empty};
 pub(crate) use header::{
@@ -37,3 +40,4 @@ pub(crate) use header::{
 };
 pub(crate) use layout::HEADER_BYTES;
 pub(crate) use stored::{StoredRecords, StoredRecordsReversed};
+pub(crate) use validate::{ClientBatch, ClientRules, validate_client_batches};

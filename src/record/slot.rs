@@ -161,3 +161,6 @@ pub(super) fn split_own_timestamp(body: &[u8]) -> (i64, &[u8]) {
 fn impossible_length(field: &'static str, found: i32, rest: &[u8]) -> Corruption {
     Corruption::FieldLength { field, found: found.into(), available: rest.len() as u64 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,9 @@
 //! Record 1 has time 1700000000000, key `k`, value `v`, headers `h` = `x` and `n` = null; record 2 has time
 //! 1699999999990, null key and null value. Base offset 5 and leader epoch 7, unless a vector says otherwise.
 
-use super::control::Outcome;
 use super::{
-    BatchBuilder, BatchHeader, BatchStamp, Compression, ControlType, DecodeLimits, DecodedBatch, EndMarker, Record,
-    TimestampType, encode_empty, set_base_offset, set_leader_epoch,
+    BatchBuilder, BatchHeader, BatchStamp, Compression, ControlType, DecodeLimits, DecodedBatch, EndMarker, Outcome,
+    Record, TimestampType, encode_empty, set_base_offset, set_leader_epoch,
 };
 use crate::error::Corruption;
 use crate::offset::{Offset, Timestamp};
@@ -43,7 +42,7 @@ const SNAPPY_BLOB: &str = "\
 const LZ4_BLOB: &str = "04224d18604082170000801e000000026b02760402680278026e010c00130201010000000000";
 const ZSTD_BLOB: &str = "28b52ffd0058b800001e000000026b02760402680278026e010c001302010100010000";
 
-const TIME_1: i64 = 1_700_000_000_000;
+pub(super) const TIME_1: i64 = 1_700_000_000_000;
 
 pub(super) fn bytes(hex: &str) -> Vec<u8> {
     assert!(hex.len().is_multiple_of(2));
@@ -68,7 +67,37 @@ pub(super) fn shown(batch: &DecodedBatch) -> Vec<String> {
     shown.collect()
 }
 
-fn time(millis: i64) -> Timestamp {
+/// A header of format 2 for `count` records from offset 0, with nothing else in it.
+pub(super) fn plain_header(count: i32) -> BatchHeader {
+    BatchHeader {
+        magic: 2,
+        size_bytes: 0,
+        offset_field: Offset::ZERO,
+        leader_epoch: -1,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta: count.saturating_sub(1).max(0),
+        base_timestamp: TIME_1,
+        max_timestamp: TIME_1,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        count,
+    }
+}
+
+/// A batch of exactly these bytes behind the header, with length and checksum right.
+pub(super) fn sealed(mut header: BatchHeader, records: &[u8]) -> Vec<u8> {
+    header.size_bytes = (super::HEADER_BYTES + records.len()) as u64;
+    [&header.seal(records)[..], records].concat()
+}
+
+/// The encoded records of `count` small records, as they stand behind a header.
+pub(super) fn small_records(count: u8) -> Vec<u8> {
+    (0..count).flat_map(|index| [14, 0, 0, index * 2, 1, 2, b'a' + index, 0]).collect()
+}
+
+pub(super) fn time(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 

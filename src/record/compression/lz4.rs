@@ -106,9 +106,7 @@ pub(super) fn decompress(
     if frame.content_checksum {
         take(&mut input, 4)?;
     }
-    if !input.is_empty() {
-        return Err(refused(Compression::Lz4, "bytes are left over behind the frame"));
-    }
+    // What follows the frame is not looked at, as Kafka's reader does not: should records be missing, their count tells.
     Ok(())
 }
 

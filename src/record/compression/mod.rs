@@ -220,3 +220,6 @@ impl Compressor {
 fn refused(codec: Compression, why: &'static str) -> Corruption {
     Corruption::Compressed { codec: codec.code(), why }
 }
+
+#[cfg(test)]
+mod tests;

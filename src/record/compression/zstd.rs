@@ -51,9 +51,8 @@ pub(super) fn decompress(compressed: &[u8], limits: DecodeLimits, out: &mut Vec<
     let mut room = first_room(compressed).min(cap);
     loop {
         out.clear();
-        out.reserve_exact(room);
-        let result = DECOMPRESSION.with_borrow_mut(|context| context.decompress(out, compressed));
-        match result {
+        out.try_reserve_exact(room).map_err(|_| refused(Compression::Zstd, "there is no memory to unfold it"))?;
+        match decompress_with_context(out, compressed) {
             Ok(_) if out.len() > cap => return Err(limits.exceeded()),
             Ok(_) => return Ok(()),
             Err(code) if !ran_out_of_room(code) => {
@@ -62,6 +61,14 @@ pub(super) fn decompress(compressed: &[u8], limits: DecodeLimits, out: &mut Vec<
             Err(_) if room >= cap => return Err(limits.exceeded()),
             Err(_) => room = room.saturating_mul(GROWTH).min(cap),
         }
+    }
+}
+
+fn decompress_with_context(out: &mut Vec<u8>, compressed: &[u8]) -> zstd_safe::SafeResult {
+    match DECOMPRESSION.try_with(|context| context.borrow_mut().decompress(out, compressed)) {
+        Ok(result) => result,
+        // The thread is ending and has dropped its context; a log that is dropped last may still read.
+        Err(_) => DCtx::create().decompress(out, compressed),
     }
 }
 

@@ -1,0 +1,171 @@
+use super::*;
+use crate::record::vectors::{decoded, shown, time};
+use crate::record::{DecodeLimits, DecodedBatch};
+
+fn finished(builder: &mut BatchBuilder, now: i64) -> DecodedBatch {
+    let stamp = BatchStamp { now: time(now), ..BatchStamp::default() };
+    let batch = builder.finish(&stamp).unwrap().to_vec();
+    DecodedBatch::decode(batch, DecodeLimits::default()).unwrap()
+}
+
+fn timestamps(batch: &DecodedBatch) -> Vec<i64> {
+    batch.records().map(|record| Timestamp::to_disk(record.unwrap().timestamp())).collect()
+}
+
+/// Batches of records with the given times; −1 stands for a record without one.
+fn timed(times: &[i64]) -> BatchBuilder {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for millis in times {
+        let record = Record::new("key", "value");
+        builder.push(if *millis < 0 { record } else { record.timestamp(time(*millis)) }).unwrap();
+    }
+    builder
+}
+
+#[test]
+fn records_without_a_timestamp_get_that_of_the_append_however_they_are_mixed() {
+    let now = 1_700_000_000_000;
+    let cases: [&[i64]; 6] =
+        [&[-1, -1, -1], &[5, 1, 9], &[5, -1, 9], &[-1, 5, -1], &[now + 9, -1, 0, -1], &[-1, -1, now + 1]];
+    for times in cases {
+        let mut builder = timed(times);
+        // A second finish, after an append that failed, starts from the same records.
+        for now in [now, now + 1000, 3] {
+            let batch = finished(&mut builder, now);
+            let expected: Vec<_> = times.iter().map(|time| if *time < 0 { now } else { *time }).collect();
+            assert_eq!(timestamps(&batch), expected);
+            assert_eq!(batch.header().max_timestamp, *expected.iter().max().unwrap());
+            assert_eq!(batch.header().base_timestamp, expected[0]);
+        }
+    }
+}
+
+// Row 37.
+#[test]
+fn the_largest_timestamp_is_that_of_the_records_or_of_the_append() {
+    let batch = finished(&mut timed(&[5, 70, 6]), 100);
+    assert_eq!((batch.header().max_timestamp, batch.header().base_timestamp), (70, 5));
+    let batch = finished(&mut timed(&[-1, -1]), -1);
+    assert_eq!((batch.header().max_timestamp, batch.header().base_timestamp), (-1, -1));
+    assert_eq!(timestamps(&batch), [-1, -1]);
+    let stamp = BatchStamp { now: time(50), timestamp_type: TimestampType::LogAppendTime, ..BatchStamp::default() };
+    let mut builder = timed(&[5, 70, 6]);
+    let batch = builder.finish(&stamp).unwrap().to_vec();
+    let batch = DecodedBatch::decode(batch, DecodeLimits::default()).unwrap();
+    assert_eq!(timestamps(&batch), [50, 50, 50]);
+    assert_eq!((batch.header().max_timestamp, batch.header().base_timestamp), (50, 5));
+}
+
+#[test]
+fn a_negative_timestamp_is_refused_and_leaves_the_builder_as_it_was() {
+    let mut builder = timed(&[5]);
+    let before = finished(&mut builder, 0).into_bytes();
+    let refused = builder.push(Record::new("k", "v").timestamp(time(-1))).unwrap_err();
+    let reason = InvalidRecord::NegativeTimestamp { millis: -1 };
+    assert!(matches!(refused, Error::InvalidRecord { index: 1, reason: found } if found == reason));
+    assert_eq!(builder.len(), 1);
+    assert_eq!(finished(&mut builder, 0).into_bytes(), before);
+}
+
+// Row 20.
+#[test]
+fn the_size_announced_is_the_size_produced() {
+    let mut builder = BatchBuilder::new(Compression::None);
+    assert_eq!((builder.size_bytes(), builder.len(), builder.is_empty()), (0, 0, true));
+    let value = vec![7; 100_000];
+    for length in [0, 1, 63, 64, 8191, 8192, 100_000] {
+        let headers = [("name", Some(&value[..length])), ("", None)];
+        builder.push(Record::from_parts(None, Some(&value[..length])).headers(&headers)).unwrap();
+    }
+    let size = builder.size_bytes();
+    assert_eq!(builder.finish(&BatchStamp::default()).unwrap().len(), size);
+}
+
+// Row 7.
+#[test]
+fn null_and_empty_keys_values_and_headers_survive() {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for key in [None, Some(&b""[..]), Some(b"k")] {
+        for value in [None, Some(&b""[..]), Some(b"v")] {
+            builder.push(Record::from_parts(key, value)).unwrap();
+        }
+    }
+    let headers = [("b", None), ("a", Some(&b""[..])), ("b", Some(b"1")), ("", None), ("\u{1f511}", None)];
+    builder.push(Record::value("x").headers(&headers)).unwrap();
+    let batch = finished(&mut builder, 0);
+    let records: Vec<_> = batch.records().map(|record| record.unwrap()).collect();
+    let pairs: Vec<_> = records.iter().take(9).map(|record| (record.key(), record.value())).collect();
+    assert_eq!(pairs[0], (None, None));
+    assert_eq!(pairs[3], (Some(&b""[..]), None));
+    assert_eq!(pairs[4], (Some(&b""[..]), Some(&b""[..])));
+    assert_eq!(pairs[8], (Some(&b"k"[..]), Some(&b"v"[..])));
+    assert!(records[9].headers().eq(headers));
+    assert_eq!(records[9].headers().len(), 5);
+}
+
+#[test]
+fn a_warm_builder_keeps_its_buffers_in_every_codec() {
+    for codec in Compression::ALL.into_iter().filter(|codec| codec.is_available()) {
+        let mut builder = BatchBuilder::new(codec);
+        let mut buffers = Vec::new();
+        for round in 0..4_i64 {
+            for index in 0..500_i64 {
+                let record = Record::new("some-key", "a value of some length, repeated");
+                let record = if index % 3 == 0 { record } else { record.timestamp(time(index)) };
+                builder.push(record).unwrap();
+            }
+            let stamp = BatchStamp { now: time(1_700_000_000_000), ..BatchStamp::default() };
+            let batch = builder.finish(&stamp).unwrap();
+            let finished_at = (batch.as_ptr(), batch.len());
+            buffers.push((
+                finished_at,
+                (builder.encoded.as_ptr(), builder.encoded.capacity()),
+                (builder.packed.as_ptr(), builder.packed.capacity()),
+                (builder.restamped.as_ptr(), builder.restamped.capacity()),
+                (builder.deferred.as_ptr(), builder.deferred.capacity()),
+            ));
+            builder.clear();
+            assert!(builder.is_empty() && builder.size_bytes() == 0, "round {round}");
+        }
+        assert_eq!(buffers[1], buffers[2], "{codec}");
+        assert_eq!(buffers[2], buffers[3], "{codec}");
+    }
+}
+
+#[test]
+fn a_builder_can_move_to_another_thread() {
+    fn sendable<T: Send>() {}
+    sendable::<BatchBuilder>();
+}
+
+#[test]
+fn a_builder_holds_nothing_of_the_batch_before() {
+    let mut builder = timed(&[-1, 70, -1]);
+    finished(&mut builder, 3);
+    builder.clear();
+    builder.push(Record::new("k", "v").timestamp(time(9))).unwrap();
+    let batch = finished(&mut builder, 3);
+    assert_eq!(shown(&batch), ["0@9 k=v [] -1"]);
+    assert_eq!((batch.header().max_timestamp, batch.header().count), (9, 1));
+}
+
+// Row 38.
+#[test]
+#[should_panic(expected = "an empty batch is not finished")]
+fn an_empty_batch_is_not_finished() {
+    drop(BatchBuilder::new(Compression::None).finish(&BatchStamp::default()));
+}
+
+// Row 19.
+#[test]
+fn an_emptied_batch_keeps_what_its_producer_and_its_log_need() {
+    let of = *decoded(crate::record::vectors::TOMBF).header();
+    let bytes = encode_empty(&of);
+    let batch = DecodedBatch::decode(bytes.to_vec(), DecodeLimits::default()).unwrap();
+    let header = batch.header();
+    assert_eq!(header.size_bytes, 61);
+    assert_eq!((header.base_offset(), header.last_offset()), (of.base_offset(), of.last_offset()));
+    assert_eq!((header.max_timestamp, header.base_timestamp), (of.max_timestamp, -1));
+    assert_eq!((header.leader_epoch, header.delete_horizon()), (7, None));
+    assert_eq!(batch.records().count(), 0);
+}
