@@ -1,4 +1,4 @@
-//! The real half of the seam: one function, one system call.
+//! The real half of the seam: one function, one system call that matters.
 //!
 //! Thin enough to be read in one sitting. Nothing here loops or decides; the invariant it owns is that what the system
 //! said about a transfer or a sync is what the caller hears.
@@ -14,23 +14,28 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, FcntlArg, fallocate, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::libc;
 
 use super::{DirEntry, EntryKind, LockKind, Metadata, OpenMode};
 use crate::offset::{Position, Timestamp};
 
+/// A pipe that somebody put where a file belongs must not make the open wait for its other end, which it does only when
+/// opened for reading alone. The flag against that goes again: some ways of reading take it seriously on files as well.
 pub(super) fn open(path: &Path, mode: OpenMode) -> io::Result<std::fs::File> {
     let mut options = OpenOptions::new();
-    // A pipe that somebody put where a file belongs must not make the open wait for its other end.
-    options.read(true).custom_flags(libc::O_NONBLOCK);
+    options.read(true);
     match mode {
-        OpenMode::Read => {}
+        OpenMode::Read => drop(options.custom_flags(libc::O_NONBLOCK)),
         OpenMode::ReadWrite => drop(options.write(true)),
         OpenMode::OpenOrCreate => drop(options.write(true).create(true).truncate(false)),
         OpenMode::CreateNew => drop(options.write(true).create_new(true)),
     }
-    options.open(path)
+    let file = options.open(path)?;
+    if mode == OpenMode::Read {
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(io::Error::from)?;
+    }
+    Ok(file)
 }
 
 pub(super) fn list(dir: &Path) -> io::Result<Vec<DirEntry>> {

@@ -30,6 +30,13 @@ impl Random {
         chance > 0 && self.below(1000) < chance
     }
 
+    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let bound = u64::try_from(last).expect("an index in memory fits 64 bits") + 1;
+            items.swap(last, usize::try_from(self.below(bound)).expect("no more than an index in memory"));
+        }
+    }
+
     /// A generator of its own, so that what is drawn from it does not shift what is drawn here.
     pub(super) fn fork(&mut self) -> Random {
         Random::new(self.next())

@@ -95,6 +95,7 @@ fn create_file(state: &mut State, path: &Path) -> io::Result<InodeId> {
     state.create(place, Node::File(Content::empty(now)))
 }
 
+/// In an order that changes, so that nobody comes to rely on one.
 pub(in crate::fs) fn list(disk: &SimDisk, dir: &Path) -> io::Result<Vec<DirEntry>> {
     disk.call(CallKind::List, dir, |state| {
         let dir = state.directory(dir)?;
@@ -102,7 +103,9 @@ pub(in crate::fs) fn list(disk: &SimDisk, dir: &Path) -> io::Result<Vec<DirEntry
             name: name.clone(),
             kind: entry_kind(&state.inode(inode).node),
         };
-        Ok(state.visible.names(dir).map(entry).collect())
+        let mut entries: Vec<DirEntry> = state.visible.names(dir).map(entry).collect();
+        state.random.shuffle(&mut entries);
+        Ok(entries)
     })
 }
 

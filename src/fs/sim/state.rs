@@ -269,16 +269,17 @@ impl State {
         if replaced == Some(inode) {
             return Ok(());
         }
+        if self.lies_within(to.dir, inode) {
+            return Err(Errno::EINVAL.into());
+        }
         if let Some(replaced) = replaced {
             match (self.inode(inode).is_directory(), self.inode(replaced).is_directory()) {
+                _ if self.lies_within(from.dir, replaced) => return Err(Errno::ENOTEMPTY.into()),
                 (false, true) => return Err(Errno::EISDIR.into()),
                 (true, false) => return Err(Errno::ENOTDIR.into()),
                 (true, true) if self.visible.names(replaced).next().is_some() => return Err(Errno::ENOTEMPTY.into()),
                 _ => {}
             }
-        }
-        if self.lies_within(to.dir, inode) {
-            return Err(Errno::EINVAL.into());
         }
         self.inode_mut(inode).place = Some(to.clone());
         self.change_names(NameChange::Rename { from, to, inode });

@@ -6,6 +6,7 @@ use super::sim::SimDisk;
 use super::{Env, File, OpenMode};
 
 mod contract;
+mod differential;
 mod real;
 mod transfer;
 
