@@ -177,7 +177,7 @@ impl<E: Entry> SparseIndex<E> {
     /// The number of entries and their CRC-32C, as of one instant.
     pub(super) fn mark(&self) -> (u64, u32) {
         let writer = self.writer.lock();
-        assert!(!writer.sealed, "only an active index keeps a running checksum");
+        assert!(writer.file.is_some(), "an index that was opened sealed keeps no running checksum");
         (self.entries(), writer.crc)
     }
 

@@ -19,6 +19,7 @@ fn entries_are_gathered_and_reach_the_file_when_asked_or_when_there_are_many() {
     assert_eq!(place.bytes().len(), 66 * 8);
     append(&index, 67, 67);
     index.seal().unwrap();
+    assert_eq!(index.mark(), (67, crc32c::crc32c(&place.bytes())));
     assert_eq!(place.bytes().len(), 67 * 8);
     index.sync().unwrap();
 }
