@@ -5,11 +5,11 @@
 
 use std::fmt;
 
+use super::borrowed::Record;
 use super::compression::Compression;
 use super::decode::RecordRef;
 use super::encode::{BatchBuilder, BatchStamp};
 use super::layout;
-use super::record::Record;
 use crate::error::{Corruption, Result};
 
 /// The version that is written, of keys and of marker values.

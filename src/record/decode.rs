@@ -6,11 +6,11 @@
 
 use std::fmt;
 
+use super::borrowed::{Bytes, Headers, Record};
 use super::compression::{Compression, DecodeLimits, HeaderChecksum, decompress};
 use super::header::{BatchHeader, TimestampType, add_to_sequence, verify_crc, whole_batch};
-use super::layout::HEADER_BYTES;
+use super::layout::{self, HEADER_BYTES};
 use super::legacy;
-use super::record::{Bytes, Headers, Record};
 use super::slot::{self, MOST_REGION_BYTES, Slot};
 use crate::error::Corruption;
 use crate::offset::{Offset, Timestamp};
@@ -294,7 +294,11 @@ impl Frame {
 
     /// How many records `region` can hold at most; for sizing, never more than the bytes justify.
     pub(super) fn most_records(&self, region: &[u8]) -> usize {
-        (self.count as usize).min(region.len() / super::layout::SMALLEST_RECORD_BYTES + 1)
+        let smallest_bytes = match self.format {
+            Format::V2 => layout::SMALLEST_RECORD_BYTES,
+            Format::Legacy { .. } => layout::V0_SMALLEST_BYTES,
+        };
+        (self.count as usize).min(region.len() / smallest_bytes)
     }
 }
 

@@ -4,10 +4,10 @@
 //! header and the checksum. The invariants it owns: a finished batch counts its records without gaps from base offset
 //! 0, and a builder that has seen batches of a size allocates nothing for the next one of that size.
 
+use super::borrowed::{Headers, Record};
 use super::compression::{Compression, Compressor};
 use super::header::{BatchHeader, TimestampType};
 use super::layout::{self, HEADER_BYTES, OVERHEAD_BYTES};
-use super::record::{Headers, Record};
 use super::slot;
 use super::varint::{MAX_VARLONG_BYTES, length_of_varint, length_of_varlong, put_varint, put_varlong};
 use crate::error::{Error, InvalidRecord, Result};

@@ -4,6 +4,7 @@
 //! never decide what to do about it; the layer that holds the file does. Format 2 is read and written, formats 0 and 1
 //! are read.
 
+mod borrowed;
 mod checksum;
 mod compression;
 mod control;
@@ -12,7 +13,6 @@ mod encode;
 mod header;
 pub(crate) mod layout;
 mod legacy;
-mod record;
 mod slot;
 mod stored;
 mod validate;
@@ -23,12 +23,12 @@ mod properties;
 #[cfg(test)]
 mod vectors;
 
+pub use borrowed::Record;
 pub use compression::Compression;
 pub use control::ControlType;
 pub use decode::{HeadersIter, RecordRef};
 pub use encode::BatchBuilder;
 pub use header::TimestampType;
-pub use record::Record;
 pub use stored::StoredRecord;
 
 pub(crate) use compression::DecodeLimits;

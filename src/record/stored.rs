@@ -6,9 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::borrowed::Record;
 use super::control::{self, ControlType};
 use super::decode::{Cursor, DecodedBatch, HeadersIter, RecordRef};
-use super::record::Record;
 use super::slot::Slot;
 use crate::error::Corruption;
 use crate::offset::{Offset, Timestamp};

@@ -16,41 +16,33 @@ const CONTINUES: u8 = 0x80;
 /// Reads a 32-bit integer off the front of `input`.
 #[inline]
 pub(crate) fn take_varint(input: &mut &[u8]) -> Result<i32, Corruption> {
-    if let [first, rest @ ..] = *input
-        && *first < CONTINUES
-    {
-        *input = rest;
-        return Ok(unzigzag32(u32::from(*first)));
-    }
-    let mut folded: u32 = 0;
-    for (i, byte) in input.iter().take(MAX_VARINT_BYTES).enumerate() {
-        folded |= u32::from(byte & !CONTINUES) << (7 * i);
-        if *byte < CONTINUES {
-            *input = &input[i + 1..];
-            return Ok(unzigzag32(folded));
+    match *input {
+        [first, rest @ ..] if *first < CONTINUES => {
+            *input = rest;
+            Ok(unzigzag32(u32::from(*first)))
         }
+        [first, second, rest @ ..] if *second < CONTINUES => {
+            *input = rest;
+            Ok(unzigzag32(u32::from(first & !CONTINUES) | u32::from(*second) << 7))
+        }
+        _ => take_long_varint(input),
     }
-    Err(unfinished(input.len(), MAX_VARINT_BYTES))
 }
 
 /// Reads a 64-bit integer off the front of `input`.
 #[inline]
 pub(crate) fn take_varlong(input: &mut &[u8]) -> Result<i64, Corruption> {
-    if let [first, rest @ ..] = *input
-        && *first < CONTINUES
-    {
-        *input = rest;
-        return Ok(unzigzag64(u64::from(*first)));
-    }
-    let mut folded: u64 = 0;
-    for (i, byte) in input.iter().take(MAX_VARLONG_BYTES).enumerate() {
-        folded |= u64::from(byte & !CONTINUES) << (7 * i);
-        if *byte < CONTINUES {
-            *input = &input[i + 1..];
-            return Ok(unzigzag64(folded));
+    match *input {
+        [first, rest @ ..] if *first < CONTINUES => {
+            *input = rest;
+            Ok(unzigzag64(u64::from(*first)))
         }
+        [first, second, rest @ ..] if *second < CONTINUES => {
+            *input = rest;
+            Ok(unzigzag64(u64::from(first & !CONTINUES) | u64::from(*second) << 7))
+        }
+        _ => take_long_varlong(input),
     }
-    Err(unfinished(input.len(), MAX_VARLONG_BYTES))
 }
 
 /// Appends a 32-bit integer.
@@ -75,6 +67,32 @@ pub(crate) fn length_of_varint(value: i32) -> usize {
 #[inline]
 pub(crate) fn length_of_varlong(value: i64) -> usize {
     length_of_folded(zigzag64(value))
+}
+
+/// Lengths of 8 KiB and more, and what is cut off or never ends.
+fn take_long_varint(input: &mut &[u8]) -> Result<i32, Corruption> {
+    let mut folded: u32 = 0;
+    for (i, byte) in input.iter().take(MAX_VARINT_BYTES).enumerate() {
+        folded |= u32::from(byte & !CONTINUES) << (7 * i);
+        if *byte < CONTINUES {
+            *input = &input[i + 1..];
+            return Ok(unzigzag32(folded));
+        }
+    }
+    Err(unfinished(input.len(), MAX_VARINT_BYTES))
+}
+
+/// As [`take_long_varint`], for timestamps.
+fn take_long_varlong(input: &mut &[u8]) -> Result<i64, Corruption> {
+    let mut folded: u64 = 0;
+    for (i, byte) in input.iter().take(MAX_VARLONG_BYTES).enumerate() {
+        folded |= u64::from(byte & !CONTINUES) << (7 * i);
+        if *byte < CONTINUES {
+            *input = &input[i + 1..];
+            return Ok(unzigzag64(folded));
+        }
+    }
+    Err(unfinished(input.len(), MAX_VARLONG_BYTES))
 }
 
 #[inline]

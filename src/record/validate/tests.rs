@@ -205,6 +205,8 @@ fn several_batches_are_each_given_their_place_and_one_bad_one_refuses_all() {
     assert!(matches!(reason, InvalidBatch::Corrupt(Corruption::Crc { .. })));
 }
 
+// Kafka ignores the rest of such a call; here the caller is told.
+// Row 41.
 #[test]
 fn a_batch_that_is_not_whole_is_refused_where_it_begins() {
     let first = built(Compression::None, &[1, 2]);
