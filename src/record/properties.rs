@@ -66,7 +66,7 @@ fn exhaust(batch: &[u8], limits: DecodeLimits) {
                 let in_batch = header.base_offset().is_none_or(|base| record.offset() >= base);
                 assert!(in_batch && (header.is_legacy() || record.offset() <= header.last_offset()));
                 assert_eq!(record.headers().count(), record.headers().len());
-                drop(EndMarker::parse(&record));
+                let _marker = EndMarker::parse(&record);
             }
             Err(corruption) => last_error = Some(corruption),
         }
