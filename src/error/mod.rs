@@ -91,6 +91,8 @@ pub enum Error {
     NotALog {
         /// The directory.
         path: Arc<Path>,
+        /// A file in it that is none of a log's.
+        found: Arc<Path>,
     },
     /// Two files claim to be the same segment.
     DuplicateBaseOffset {
@@ -99,17 +101,19 @@ pub enum Error {
         /// The other name.
         other: Arc<str>,
     },
+    /// A segment's file whose number is not written with twenty digits, so that Kafka would not find it either.
+    MisnamedSegment {
+        /// The file.
+        path: Arc<Path>,
+        /// The name it ought to have.
+        expected: Arc<str>,
+    },
     /// The handle was closed.
     Closed,
     /// The log was opened for reading only.
     ReadOnly,
     /// The receiver of `send_to` closed its end.
     PeerClosed,
-    /// A callback or policy needs the worker thread, and the log was opened with `Worker::Caller`.
-    NeedsWorker {
-        /// The call or policy that needs it.
-        what: &'static str,
-    },
     /// No room for a write or an allocation. The log is as it was before the call; once there is room it goes on.
     StorageFull {
         /// What was being done.
@@ -181,10 +185,10 @@ impl Error {
             | Error::BelongsToDataDirectory { .. }
             | Error::NotALog { .. }
             | Error::DuplicateBaseOffset { .. }
+            | Error::MisnamedSegment { .. }
             | Error::Closed
             | Error::ReadOnly
-            | Error::PeerClosed
-            | Error::NeedsWorker { .. } => ErrorKind::Usage,
+            | Error::PeerClosed => ErrorKind::Usage,
             Error::StorageFull { .. } | Error::Io { .. } => ErrorKind::Retry,
             Error::Failed { .. } => ErrorKind::Reopen,
             Error::Corrupt { .. } | Error::Damaged { .. } => ErrorKind::Damage,
@@ -239,18 +243,21 @@ impl fmt::Display for Error {
                 "{} lies inside a Kafka data directory ({marker} in its parent) and cannot be opened alone for writing",
                 path.display()
             ),
-            Error::NotALog { path } => write!(
+            Error::NotALog { path, found } => write!(
                 f,
-                "{} is not empty and holds no segment, kstore.state, leader-epoch-checkpoint or partition.metadata",
-                path.display()
+                "{} holds {} and no segment, kstore.state, leader-epoch-checkpoint or partition.metadata",
+                path.display(),
+                found.display()
             ),
             Error::DuplicateBaseOffset { path, other } => {
                 write!(f, "{} and {other} name the same base offset", path.display())
             }
+            Error::MisnamedSegment { path, expected } => {
+                write!(f, "{} is a segment under a wrong name, expected {expected}", path.display())
+            }
             Error::Closed => write!(f, "the log was closed"),
             Error::ReadOnly => write!(f, "the log was opened for reading only"),
             Error::PeerClosed => write!(f, "the receiver closed its end"),
-            Error::NeedsWorker { what } => write!(f, "{what} needs the worker thread (Worker::Thread)"),
             Error::StorageFull { operation, path } => write!(f, "{operation} {}: no room", path.display()),
             Error::Io { operation, path, cause } => write!(f, "{operation} {}: {cause}", path.display()),
             Error::Failed { cause } => write!(f, "the log failed earlier and must be reopened: {cause}"),

@@ -1,0 +1,350 @@
+//! What a log is told when it is opened: a plain value, checked once, at open.
+//!
+//! Names and units are Kafka's, with underscores. [`LogConfig::default`] keeps everything for ever;
+//! [`LogConfig::kafka`] has Kafka's own defaults. Where the two differ:
+//!
+//! | name | `default()` | `kafka()` |
+//! |---|---|---|
+//! | `max_message_bytes` | 2147483647 | 1048588 |
+//!
+//! Everything else is equal. The invariant it owns: a `LogConfig` that [`LogConfig::check`] passed holds no value and
+//! no combination of values that the engine cannot honour.
+
+use crate::error::{Error, Result};
+use crate::record::{Compression, TimestampType};
+
+/// The largest segment, and the largest position of the format: 2^31 − 1 bytes.
+pub(crate) const MAX_SEGMENT_BYTES: u64 = i32::MAX as u64;
+/// The smallest legal segment in bytes: the smallest batch of any format.
+const MIN_SEGMENT_BYTES: u64 = 14;
+/// The smallest index that holds an entry of either kind, in bytes.
+const MIN_INDEX_BYTES: u64 = 12;
+/// The largest index: positions in a map must fit the format's signed 32 bits.
+const MAX_INDEX_BYTES: u64 = i32::MAX as u64;
+
+/// How a log is written, rolled and synced. Made by [`LogConfig::default`] or [`LogConfig::kafka`] and the methods
+/// below, each of which sets one value and returns the whole.
+///
+/// ```
+/// use kstore::{LogConfig, SyncPolicy};
+///
+/// let config = LogConfig::default().segment_bytes(64 << 20).sync_policy(SyncPolicy::Always);
+/// # drop(config);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct LogConfig {
+    pub(crate) segment_bytes: u64,
+    pub(crate) segment_ms: u64,
+    pub(crate) segment_jitter_ms: u64,
+    pub(crate) segment_index_bytes: u64,
+    pub(crate) index_interval_bytes: u64,
+    pub(crate) max_message_bytes: u64,
+    pub(crate) max_decompressed_message_bytes: u64,
+    pub(crate) message_timestamp_type: TimestampType,
+    pub(crate) compression: Compression,
+    pub(crate) sync_policy: SyncPolicy,
+    pub(crate) max_unsynced_bytes: Option<u64>,
+    pub(crate) write_mode: WriteMode,
+    pub(crate) worker: Worker,
+    pub(crate) on_damage: OnDamage,
+    pub(crate) max_open_segments: usize,
+}
+
+/// When appended records are made durable without being asked. `Log::sync` and `Log::sync_to` work under each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SyncPolicy {
+    /// The operating system decides, as in Kafka's defaults. Records survive the end of the process, not a power cut.
+    #[default]
+    Never,
+    /// As often as the first of the given bounds asks. The append that reaches `records` or `bytes` syncs before it
+    /// returns (Kafka's `flush.messages`); `interval_ms` (Kafka's `flush.ms`) is kept by the worker or by
+    /// `Log::run_once`.
+    Every {
+        /// Sync when this many records are unsynced.
+        records: Option<u64>,
+        /// Sync when this many bytes are unsynced.
+        bytes: Option<u64>,
+        /// Sync when something has been unsynced for this many milliseconds.
+        interval_ms: Option<u64>,
+    },
+    /// Before each append returns, and before readers see it. Concurrent appends share one sync.
+    Always,
+}
+
+/// How bytes get into the active segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WriteMode {
+    /// Plain positioned writes into a growing file.
+    #[default]
+    Write,
+    /// Positioned writes into room that was allocated ahead, so that a sync need not write a new length: faster
+    /// durable appends. The room behind the log end is cut off at the roll and at close.
+    Preallocated,
+}
+
+/// Who does what must be done in the background: interval syncs, syncs of sealed segments, callbacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Worker {
+    /// A thread of the log's own, started when there is something to do and joined by `close`.
+    #[default]
+    Thread,
+    /// Nobody, but in `Log::run_once`, which the caller promises to call: nothing else happens in the background.
+    Caller,
+}
+
+/// How a log with damage below its durable mark goes on. Nothing is deleted unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnDamage {
+    /// The undamaged ranges are readable, the damaged one answers `Corrupt`, appends are refused.
+    #[default]
+    Refuse,
+    /// As `Refuse`, but appends go on behind the damage.
+    ServeRest,
+    /// What Kafka would do: the log ends where the damage begins. The bytes from there on are kept aside in
+    /// `<base offset>.log.torn`.
+    CutAsKafka,
+}
+
+impl Default for LogConfig {
+    /// Keeps everything, for ever; a batch may be as large as a segment; timestamps are stored as given.
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 60 * 60 * 1000,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            max_message_bytes: MAX_SEGMENT_BYTES,
+            max_decompressed_message_bytes: MAX_DECOMPRESSED_MESSAGE_BYTES,
+            message_timestamp_type: TimestampType::CreateTime,
+            compression: Compression::None,
+            sync_policy: SyncPolicy::Never,
+            max_unsynced_bytes: None,
+            write_mode: WriteMode::Write,
+            worker: Worker::Thread,
+            on_damage: OnDamage::Refuse,
+            max_open_segments: 256,
+        }
+    }
+}
+
+/// Kafka's cap on what one batch may unfold to, in bytes (`max.decompressed.message.bytes`).
+const MAX_DECOMPRESSED_MESSAGE_BYTES: u64 = 2_147_483_639;
+
+impl LogConfig {
+    /// Kafka's own defaults.
+    pub fn kafka() -> LogConfig {
+        LogConfig::default().max_message_bytes(1_048_588)
+    }
+
+    /// A new segment is begun when the next append would make the active one larger than this. Bytes,
+    /// 14..=2147483647, 1 GiB unless set.
+    pub fn segment_bytes(mut self, bytes: u64) -> LogConfig {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// A new segment is begun when the active one spans more time than this: by the records' timestamps where they
+    /// have them, else by the clock. Milliseconds, from 1, seven days unless set.
+    pub fn segment_ms(mut self, millis: u64) -> LogConfig {
+        self.segment_ms = millis;
+        self
+    }
+
+    /// Each segment rolls by time up to this much earlier, so that many logs do not roll at once. Milliseconds,
+    /// 0 unless set.
+    pub fn segment_jitter_ms(mut self, millis: u64) -> LogConfig {
+        self.segment_jitter_ms = millis;
+        self
+    }
+
+    /// The largest size of one index file; a full index rolls the segment. Bytes, 12..=2147483647, 10 MiB unless set.
+    pub fn segment_index_bytes(mut self, bytes: u64) -> LogConfig {
+        self.segment_index_bytes = bytes;
+        self
+    }
+
+    /// About how many bytes of log lie between two index entries. 0 gives an entry to every batch but the first.
+    /// Bytes, 4,096 unless set.
+    pub fn index_interval_bytes(mut self, bytes: u64) -> LogConfig {
+        self.index_interval_bytes = bytes;
+        self
+    }
+
+    /// The largest encoded batch, its 12-byte framing included; never more than a segment. Bytes, from 1,
+    /// 2147483647 unless set (Kafka: 1,048,588).
+    pub fn max_message_bytes(mut self, bytes: u64) -> LogConfig {
+        self.max_message_bytes = bytes;
+        self
+    }
+
+    /// The most that one compressed batch may unfold to, here and when it is read. Bytes, from 1, 2147483639 unless
+    /// set.
+    pub fn max_decompressed_message_bytes(mut self, bytes: u64) -> LogConfig {
+        self.max_decompressed_message_bytes = bytes;
+        self
+    }
+
+    /// Whether records keep the caller's time or get the time of their append. Create time unless set.
+    pub fn message_timestamp_type(mut self, timestamp_type: TimestampType) -> LogConfig {
+        self.message_timestamp_type = timestamp_type;
+        self
+    }
+
+    /// How `append` and `append_with` compress. Batches handed over encoded or built keep their own. None unless set.
+    pub fn compression(mut self, compression: Compression) -> LogConfig {
+        self.compression = compression;
+        self
+    }
+
+    /// When records are made durable without being asked. Never unless set.
+    pub fn sync_policy(mut self, policy: SyncPolicy) -> LogConfig {
+        self.sync_policy = policy;
+        self
+    }
+
+    /// An append that leaves more than this unsynced syncs before it returns. Bytes, from 1, no bound unless set.
+    pub fn max_unsynced_bytes(mut self, bytes: impl Into<Option<u64>>) -> LogConfig {
+        self.max_unsynced_bytes = bytes.into();
+        self
+    }
+
+    /// How bytes get into the active segment. Plain writes unless set.
+    pub fn write_mode(mut self, mode: WriteMode) -> LogConfig {
+        self.write_mode = mode;
+        self
+    }
+
+    /// Who does the background work. A thread of the log's own unless set.
+    pub fn worker(mut self, worker: Worker) -> LogConfig {
+        self.worker = worker;
+        self
+    }
+
+    /// How a log with damage below its durable mark goes on. Appends are refused unless set.
+    pub fn on_damage(mut self, on_damage: OnDamage) -> LogConfig {
+        self.on_damage = on_damage;
+        self
+    }
+
+    /// How many sealed segments keep their file and maps open between reads; the longest unused are closed first.
+    /// From 1, 256 unless set.
+    pub fn max_open_segments(mut self, segments: usize) -> LogConfig {
+        self.max_open_segments = segments;
+        self
+    }
+
+    /// Refuses a value outside its bounds, naming it.
+    pub(crate) fn check(&self) -> Result<()> {
+        within("segment_bytes", self.segment_bytes, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES, "14..=2147483647 bytes")?;
+        within("segment_ms", self.segment_ms, 1, u64::MAX, "1 millisecond or more")?;
+        within(
+            "segment_index_bytes",
+            self.segment_index_bytes,
+            MIN_INDEX_BYTES,
+            MAX_INDEX_BYTES,
+            "12..=2147483647 bytes",
+        )?;
+        within("max_message_bytes", self.max_message_bytes, 1, u64::MAX, "1 byte or more")?;
+        within("max_decompressed_message_bytes", self.max_decompressed_message_bytes, 1, u64::MAX, "1 byte or more")?;
+        if let Some(bytes) = self.max_unsynced_bytes {
+            within("max_unsynced_bytes", bytes, 1, u64::MAX, "1 byte or more")?;
+        }
+        if self.max_open_segments == 0 {
+            return Err(invalid("max_open_segments", &self.max_open_segments, "1 or more"));
+        }
+        if !self.compression.is_available() {
+            return Err(invalid("compression", &self.compression.name(), "a codec that this build was made with"));
+        }
+        self.check_sync_policy()
+    }
+
+    fn check_sync_policy(&self) -> Result<()> {
+        let SyncPolicy::Every { records, bytes, interval_ms } = self.sync_policy else { return Ok(()) };
+        let bounds = [records, bytes, interval_ms];
+        if bounds.iter().all(Option::is_none) {
+            return Err(invalid("sync_policy", &"Every without a bound", "records, bytes or interval_ms"));
+        }
+        if bounds.contains(&Some(0)) {
+            return Err(invalid("sync_policy", &"a bound of 0", "bounds of 1 or more"));
+        }
+        Ok(())
+    }
+
+    /// The largest batch that may be appended: the limit on batches, and never more than a segment holds.
+    pub(crate) fn largest_batch_bytes(&self) -> u64 {
+        self.max_message_bytes.min(self.segment_bytes)
+    }
+
+    /// The interval of the sync policy, if it has one.
+    pub(crate) fn sync_interval_ms(&self) -> Option<u64> {
+        match self.sync_policy {
+            SyncPolicy::Every { interval_ms, .. } => interval_ms,
+            SyncPolicy::Never | SyncPolicy::Always => None,
+        }
+    }
+}
+
+fn within(name: &'static str, value: u64, least: u64, most: u64, expected: &'static str) -> Result<()> {
+    if (least..=most).contains(&value) { Ok(()) } else { Err(invalid(name, &value, expected)) }
+}
+
+fn invalid(name: &'static str, value: &dyn std::fmt::Display, expected: &'static str) -> Error {
+    Error::InvalidConfig { name, value: value.to_string().into(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(config: &LogConfig) -> &'static str {
+        match config.check() {
+            Err(Error::InvalidConfig { name, .. }) => name,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_table_of_differences_to_kafka_is_the_whole_difference() {
+        let like_kafka = LogConfig::default().max_message_bytes(1_048_588);
+        assert_eq!(like_kafka, LogConfig::kafka());
+        assert_ne!(LogConfig::default(), LogConfig::kafka());
+    }
+
+    // Row 347.
+    #[test]
+    fn the_defaults_pass_and_have_kafkas_values() {
+        for config in [LogConfig::default(), LogConfig::kafka()] {
+            config.check().expect("defaults are valid");
+            assert_eq!(config.segment_bytes, 1_073_741_824);
+            assert_eq!(config.segment_ms, 604_800_000);
+            assert_eq!(config.segment_index_bytes, 10_485_760);
+            assert_eq!(config.index_interval_bytes, 4096);
+        }
+        assert_eq!(LogConfig::kafka().max_message_bytes, 1_048_588);
+    }
+
+    // Row 347.
+    #[test]
+    fn each_value_outside_its_bounds_is_refused_by_name() {
+        let ok = LogConfig::default;
+        assert_eq!(refused(&ok().segment_bytes(13)), "segment_bytes");
+        assert_eq!(refused(&ok().segment_bytes(1 << 31)), "segment_bytes");
+        assert_eq!(refused(&ok().segment_ms(0)), "segment_ms");
+        assert_eq!(refused(&ok().segment_index_bytes(11)), "segment_index_bytes");
+        assert_eq!(refused(&ok().max_message_bytes(0)), "max_message_bytes");
+        assert_eq!(refused(&ok().max_decompressed_message_bytes(0)), "max_decompressed_message_bytes");
+        assert_eq!(refused(&ok().max_unsynced_bytes(0)), "max_unsynced_bytes");
+        assert_eq!(refused(&ok().max_open_segments(0)), "max_open_segments");
+        let every = |records, bytes, interval_ms| SyncPolicy::Every { records, bytes, interval_ms };
+        assert_eq!(refused(&ok().sync_policy(every(None, None, None))), "sync_policy");
+        assert_eq!(refused(&ok().sync_policy(every(Some(0), None, None))), "sync_policy");
+        let message = ok().segment_bytes(13).check().expect_err("refused").to_string();
+        assert_eq!(message, "configuration segment_bytes is 13, expected 14..=2147483647 bytes");
+    }
+}
