@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::{Env, File, OpenMode, read_exact_at, write_all_at};
 use crate::names;
-use crate::offset::{Offset, Position};
+use crate::offset::{Offset, Position, Timestamp};
 
 mod section;
 mod slot;
@@ -51,6 +51,9 @@ pub(crate) struct State {
     pub(crate) witness: Option<Witness>,
     pub(crate) active: ActiveFile,
     pub(crate) index_marks: IndexMarks,
+    /// The largest timestamp of the recovery point's segment up to there, and the last offset of the first batch that
+    /// has it.
+    pub(crate) max_timestamp: Option<(Timestamp, Offset)>,
     /// Whether offsets may be missing between batches: set before the first follower append or compaction.
     pub(crate) gaps_allowed: bool,
     /// Whether a sync failed: what lies above the recovery point may be in the page cache and nowhere else (rule 29).

@@ -145,6 +145,11 @@ impl BatchBuilder {
         self.needs_now = false;
     }
 
+    /// Memory that the builder keeps between batches, its codec's own not counted.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.encoded.capacity() + self.packed.capacity() + self.restamped.capacity()
+    }
+
     /// The whole encoded batch with base offset 0, which is to be patched, as is what else the checksum does not cover.
     ///
     /// The records stay: finishing again with another stamp gives another batch of the same records.

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 | 8 | magic, `6b 73 74 6f 72 65 1a 0a` |
 //! | 8 | 4 | format version, 1 |
-//! | 12 | 4 | length in bytes, 160 |
+//! | 12 | 4 | length in bytes, 176 |
 //! | 16 | 4 | CRC-32C of the bytes before and of those behind this field, up to the length |
 //! | 20 | 4 | flags: 1 clean, 2 gaps allowed, 4 sync failed, 8 damage accepted, 16 there is a witness |
 //! | 24 | 8 | sequence number, from 1 |
@@ -29,17 +29,19 @@
 //! | 144 | 8 | entries of the time index up to its mark |
 //! | 152 | 4 | CRC-32C of the time index up to its mark |
 //! | 156 | 4 | zeros |
+//! | 160 | 8 | largest timestamp of the segment of the recovery point, up to there, −1 for none |
+//! | 168 | 8 | last offset of the first batch that has it, 0 for none |
 
 use super::{ActiveFile, IndexMarks, RecoveryPoint, State, Witness};
 use crate::error::Corruption;
-use crate::offset::{Offset, Position};
+use crate::offset::{Offset, Position, Timestamp};
 
 /// The room of a slot in the file.
 pub(super) const SLOT_BYTES: usize = 1536;
 
 const MAGIC: [u8; 8] = *b"kstore\x1a\n";
 const VERSION: u32 = 1;
-const LENGTH: usize = 160;
+const LENGTH: usize = 176;
 const HEAD_BYTES: usize = 20;
 
 const VERSION_AT: usize = 8;
@@ -87,7 +89,7 @@ impl Slot {
         bytes[..VERSION_AT].copy_from_slice(&MAGIC);
         let mut out = Writer { bytes: &mut bytes, at: VERSION_AT };
         out.u32(VERSION);
-        out.u32(u32::try_from(LENGTH).expect("it is 160"));
+        out.u32(u32::try_from(LENGTH).expect("it is 176"));
         out.u32(0);
         out.u32(state.flags());
         out.u64(self.sequence);
@@ -109,6 +111,8 @@ impl Slot {
         out.u64(state.index_marks.time_entries);
         out.u32(state.index_marks.time_crc);
         out.u32(0);
+        out.u64(state.max_timestamp.map_or(-1, |(timestamp, _)| timestamp.as_millis()).cast_unsigned());
+        out.u64(state.max_timestamp.map_or(0, |(_, offset)| offset.value()));
         assert_eq!(out.at, LENGTH);
         let crc = checksum(&bytes);
         bytes[CRC_AT..HEAD_BYTES].copy_from_slice(&crc.to_be_bytes());
@@ -167,6 +171,10 @@ fn decode_fields(input: &mut Reader<'_>) -> Result<Slot, Refused> {
     if flags & !ALL_FLAGS != 0 || input.u32()? != 0 || sequence == 0 || sequence == u64::MAX {
         return Err(content("known flags, a sequence number and zeros at the end"));
     }
+    let (timestamp, offset) = (Timestamp::from_disk(input.u64()?.cast_signed()), input.offset()?);
+    if timestamp.is_none() && offset != Offset::ZERO {
+        return Err(content("zeros where there is no timestamp"));
+    }
     if !has_witness && witness != Witness::NONE {
         return Err(content("zeros where there is no witness"));
     }
@@ -179,6 +187,7 @@ fn decode_fields(input: &mut Reader<'_>) -> Result<Slot, Refused> {
         witness: has_witness.then_some(witness),
         active,
         index_marks,
+        max_timestamp: timestamp.map(|timestamp| (timestamp, offset)),
         gaps_allowed: flags & GAPS_ALLOWED != 0,
         sync_failed: flags & SYNC_FAILED != 0,
         damage_accepted: flags & DAMAGE_ACCEPTED != 0,

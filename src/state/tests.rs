@@ -69,6 +69,7 @@ fn state(n: u64) -> State {
         }),
         active: ActiveFile { base: Offset::new(40), size: 1000 * n },
         index_marks: IndexMarks { offset_entries: n, offset_crc: 1, time_entries: n + 1, time_crc: 2 },
+        max_timestamp: Some((Timestamp::from_millis(7), Offset::new(41))),
         gaps_allowed: true,
         sync_failed: false,
         damage_accepted: true,
