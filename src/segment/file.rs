@@ -1,0 +1,85 @@
+//! One `.log` file: an open file that knows its path, and the gate through which it is synced.
+//!
+//! It knows no batch. The invariant it owns (rules 17, 17a and 19): all syncs of one file go through one gate whose
+//! first failure sticks, because the kernel reports a lost write once, and a second `fdatasync` would say yes.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, IoOp, Result};
+use crate::fs::{Env, File, OpenMode, Partial, read_exact_at, write_all_vectored_at};
+use crate::offset::Position;
+
+/// An open `.log` file.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    file: File,
+    path: Arc<Path>,
+    sync_gate: Mutex<Option<Error>>,
+}
+
+/// A write that did not reach its end.
+#[derive(Debug)]
+pub(crate) struct FailedWrite {
+    /// Bytes that reached the file before the failure.
+    pub(crate) written: u64,
+    pub(crate) error: Error,
+}
+
+impl LogFile {
+    pub(crate) fn open(env: &Env, path: &Arc<Path>, mode: OpenMode) -> Result<LogFile> {
+        let operation = if mode == OpenMode::CreateNew { IoOp::Create } else { IoOp::Open };
+        let file = env.open(path, mode).map_err(|error| Error::io(operation, path, &error))?;
+        Ok(LogFile { file, path: Arc::clone(path), sync_gate: Mutex::new(None) })
+    }
+
+    pub(crate) fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Makes content and length durable. After a failure every later call gives that same failure.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let mut outcome = self.sync_gate.lock();
+        if let Some(error) = &*outcome {
+            return Err(error.clone());
+        }
+        self.file.sync_data().map_err(|error| {
+            let error = self.failure(IoOp::Sync, &error);
+            *outcome = Some(error.clone());
+            error
+        })
+    }
+
+    pub(crate) fn write_vectored(
+        &self,
+        parts: &mut [IoSlice<'_>],
+        at: Position,
+    ) -> std::result::Result<(), FailedWrite> {
+        write_all_vectored_at(&self.file, parts, at)
+            .map_err(|Partial { written, error }| FailedWrite { written, error: self.failure(IoOp::Write, &error) })
+    }
+
+    /// Fills `into` from `at` on, as far as the file reaches; returns how far.
+    pub(crate) fn read(&self, into: &mut [u8], at: Position) -> Result<usize> {
+        read_exact_at(&self.file, into, at).map_err(|error| self.failure(IoOp::Read, &error))
+    }
+
+    pub(crate) fn len(&self) -> Result<u64> {
+        self.file.len().map_err(|error| self.failure(IoOp::Inspect, &error))
+    }
+
+    pub(crate) fn set_len(&self, len: Position) -> Result<()> {
+        self.file.set_len(len.value()).map_err(|error| self.failure(IoOp::SetLength, &error))
+    }
+
+    fn failure(&self, operation: IoOp, error: &io::Error) -> Error {
+        Error::io(operation, &self.path, error)
+    }
+}

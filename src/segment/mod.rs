@@ -1,0 +1,286 @@
+//! One base offset and its files: the `.log`, the offset index and the time index.
+//!
+//! A [`Segment`] is what readers share: lookup by offset and by time, bounded by what was published. A
+//! [`writer::SegmentWriter`] appends to it, [`recover`] judges and mends it after a crash. It knows no other segment and
+//! no policy. Invariants it owns: readers never look behind the published size; an index entry is believed only if the
+//! batch at its position agrees with it (rule 25).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::error::{Corruption, Error, Result};
+use crate::fs::{Env, OpenMode};
+use crate::index::{OffsetIndex, TimeIndex};
+use crate::names::SegmentFile;
+use crate::offset::{Offset, Position, Timestamp};
+use crate::record::{BatchHeader, DecodeLimits, DecodedBatch};
+
+mod file;
+mod indexes;
+mod recover;
+mod scan;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use file::LogFile;
+pub(crate) use indexes::{BatchFacts, GrowingIndexes, IndexRules, KnownIndexes, MaxTimestamp, path};
+pub(crate) use recover::{Recovered, Recovery, Tail, holds_a_good_batch, recover};
+pub(crate) use scan::Scanner;
+pub(crate) use writer::{AppendFailure, RollReason, Sealed, SegmentWriter, Shape};
+
+/// How far a segment's offsets may lie above its base offset.
+pub(crate) const MAX_RELATIVE_OFFSET: u64 = i32::MAX as u64;
+
+/// A part of a `.log` whose bytes are not what was written there.
+#[derive(Clone, Debug)]
+pub(crate) struct DamagedRange {
+    pub(crate) start: Position,
+    /// Where the next sound batch begins, or the end of the file.
+    pub(crate) end: Position,
+    /// The first offset that may be lost.
+    pub(crate) first_offset: Offset,
+    /// The first offset that is sound again.
+    pub(crate) next_offset: Offset,
+    pub(crate) reason: Corruption,
+}
+
+/// One segment as readers see it.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    base: Offset,
+    log_path: Arc<Path>,
+    offset_index_path: Option<Arc<Path>>,
+    time_index_path: Option<Arc<Path>>,
+    /// Another process may be writing the files: indexes are read by calls, never mapped (rule 23).
+    foreign: bool,
+    /// Bytes of the `.log` that readers may see. Raised after the bytes are there.
+    published_bytes: AtomicU64,
+    /// Open files; `None` until first use and again after [`Segment::close_handles`].
+    handles: RwLock<Option<Arc<Handles>>>,
+    damage: Vec<DamagedRange>,
+}
+
+/// The open files of a segment. A slice keeps the log file alone.
+#[derive(Debug)]
+pub(crate) struct Handles {
+    pub(crate) log: Arc<LogFile>,
+    /// Absent where an index cannot be opened: then lookups scan.
+    pub(crate) offset_index: Option<Arc<OffsetIndex>>,
+    pub(crate) time_index: Option<Arc<TimeIndex>>,
+}
+
+/// Where a record with a timestamp was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FoundTime {
+    pub(crate) offset: Offset,
+    pub(crate) timestamp: Timestamp,
+}
+
+impl Segment {
+    /// A segment under its final names, of which `published` bytes may be read.
+    pub(crate) fn new(dir: &Path, base: Offset, published: Position, damage: Vec<DamagedRange>) -> Segment {
+        Segment {
+            offset_index_path: Some(path(dir, base, SegmentFile::OffsetIndex)),
+            time_index_path: Some(path(dir, base, SegmentFile::TimeIndex)),
+            ..Segment::unindexed(path(dir, base, SegmentFile::Log), base, published, damage)
+        }
+    }
+
+    /// A segment whose indexes nobody vouches for. The offset index is used, for the batch at an entry's position
+    /// tells whether the entry is right; an entry of the time index cannot be checked like that.
+    pub(crate) fn unvouched(dir: &Path, base: Offset, published: Position, damage: Vec<DamagedRange>) -> Segment {
+        Segment { time_index_path: None, foreign: true, ..Segment::new(dir, base, published, damage) }
+    }
+
+    /// A segment that is read where it lies, under whatever name, and without its indexes.
+    pub(crate) fn unindexed(
+        log_path: Arc<Path>,
+        base: Offset,
+        published: Position,
+        damage: Vec<DamagedRange>,
+    ) -> Segment {
+        Segment {
+            base,
+            log_path,
+            offset_index_path: None,
+            time_index_path: None,
+            foreign: false,
+            published_bytes: AtomicU64::new(published.value()),
+            handles: RwLock::new(None),
+            damage,
+        }
+    }
+
+    pub(crate) fn base(&self) -> Offset {
+        self.base
+    }
+
+    pub(crate) fn log_path(&self) -> &Arc<Path> {
+        &self.log_path
+    }
+
+    pub(crate) fn damage(&self) -> &[DamagedRange] {
+        &self.damage
+    }
+
+    /// Bytes that readers may see.
+    pub(crate) fn published(&self) -> Position {
+        Position::new(self.published_bytes.load(Ordering::Acquire))
+    }
+
+    /// Lets readers see the bytes below `position`, which are there.
+    pub(crate) fn publish(&self, position: Position) {
+        self.published_bytes.fetch_max(position.value(), Ordering::Release);
+    }
+
+    /// The open files, and whether this call opened them.
+    pub(crate) fn open(&self, env: &Env) -> Result<(Arc<Handles>, bool)> {
+        if let Some(handles) = &*self.handles.read() {
+            return Ok((Arc::clone(handles), false));
+        }
+        let mut slot = self.handles.write();
+        if let Some(handles) = &*slot {
+            return Ok((Arc::clone(handles), false));
+        }
+        let log = Arc::new(LogFile::open(env, &self.log_path, OpenMode::Read)?);
+        // Without an index lookups scan, which is slower and as right.
+        let offset_index = self.offset_index_path.as_ref().and_then(|path| {
+            let opened = if self.foreign {
+                OffsetIndex::open_foreign(env, path, self.base)
+            } else {
+                OffsetIndex::open_sealed(env, path, self.base, None)
+            };
+            opened.ok().map(Arc::new)
+        });
+        let time_index = self
+            .time_index_path
+            .as_ref()
+            .and_then(|path| TimeIndex::open_sealed(env, path, self.base, None).ok().map(Arc::new));
+        let handles = Arc::new(Handles { log, offset_index, time_index });
+        *slot = Some(Arc::clone(&handles));
+        Ok((handles, true))
+    }
+
+    /// Puts the writer's own files in place, so that readers share them.
+    pub(crate) fn set_handles(&self, handles: Handles) {
+        *self.handles.write() = Some(Arc::new(handles));
+    }
+
+    /// Forgets the open files. Whoever still holds them goes on reading.
+    pub(crate) fn close_handles(&self) {
+        *self.handles.write() = None;
+    }
+
+    /// A scan that begins at or before the batch that holds `target`, at the best place the offset index knows.
+    pub(crate) fn scan_towards(&self, handles: &Handles, target: Offset) -> Result<Scanner> {
+        let end = self.published();
+        let Some(index) = &handles.offset_index else {
+            return Ok(Scanner::new(Arc::clone(&handles.log), Position::ZERO, end));
+        };
+        let Ok(entry) = index.lookup(target) else {
+            return Ok(Scanner::new(Arc::clone(&handles.log), Position::ZERO, end));
+        };
+        if entry.position > Position::ZERO && entry.position < end {
+            let mut scan = Scanner::new(Arc::clone(&handles.log), entry.position, end);
+            match scan.peek() {
+                Ok(Some(header)) if self.agrees(&header, entry.offset) => return Ok(scan),
+                // Damaged bytes, or an entry that points elsewhere: the scan from the start will tell.
+                Ok(_) | Err(Error::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Scanner::new(Arc::clone(&handles.log), Position::ZERO, end))
+    }
+
+    /// An index entry names the last offset of the batch at its position, or, if an older Kafka wrote it, the last
+    /// offset of the append that begins there.
+    fn agrees(&self, header: &BatchHeader, entry_offset: Offset) -> bool {
+        header.last_offset() <= entry_offset && header.base_offset().is_none_or(|base| base >= self.base)
+    }
+
+    /// The first batch whose last offset is `target` or above, and the scan that stands at it. `None` if all lie below.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if `target` may lie in a damaged range.
+    pub(crate) fn find(&self, handles: &Handles, target: Offset) -> Result<Option<(Scanner, BatchHeader)>> {
+        let mut scan = self.scan_towards(handles, target)?;
+        loop {
+            if let Some(damaged) = self.damage_at(scan.position()) {
+                if target < damaged.next_offset {
+                    return Err(scan.corrupt(damaged.reason));
+                }
+                scan.skip_to(damaged.end.min(scan.end()));
+            }
+            let Some(header) = scan.peek()? else { return Ok(None) };
+            if header.last_offset() >= target {
+                return Ok(Some((scan, header)));
+            }
+            scan.skip(&header);
+        }
+    }
+
+    /// The damaged range that begins at `position`.
+    pub(crate) fn damage_at(&self, position: Position) -> Option<&DamagedRange> {
+        self.damage.iter().find(|damaged| damaged.start == position)
+    }
+
+    /// Where the first damaged range at or behind `position` begins.
+    pub(crate) fn next_damage(&self, position: Position) -> Option<Position> {
+        self.damage.iter().map(|damaged| damaged.start).filter(|&start| start >= position).min()
+    }
+
+    /// The first record in log order, from `from` on, whose timestamp is `target` or later.
+    pub(crate) fn find_timestamp(
+        &self,
+        handles: &Handles,
+        target: Timestamp,
+        from: Offset,
+        limits: DecodeLimits,
+    ) -> Result<Option<FoundTime>> {
+        // Entry (T, O) says that no record up to O is later than T, so that nothing up to O can match if T < target.
+        let floor = handles
+            .time_index
+            .as_ref()
+            .and_then(|index| index.lookup(target).ok().flatten())
+            .filter(|entry| entry.timestamp < target)
+            .map_or(self.base, |entry| entry.offset);
+        let mut scan = self.scan_towards(handles, floor.max(from))?;
+        while let Some(header) = scan.peek()? {
+            let may_match = header.max_timestamp >= target.as_millis() && header.last_offset() >= from;
+            if may_match && let Some(found) = first_at_or_after(&mut scan, &header, target, from, limits)? {
+                return Ok(Some(found));
+            }
+            scan.skip(&header);
+        }
+        Ok(None)
+    }
+}
+
+/// The first record of one batch, from `from` on, whose timestamp is `target` or later.
+fn first_at_or_after(
+    scan: &mut Scanner,
+    header: &BatchHeader,
+    target: Timestamp,
+    from: Offset,
+    limits: DecodeLimits,
+) -> Result<Option<FoundTime>> {
+    let position = scan.position();
+    let path = Arc::clone(scan.file().path());
+    let corrupt = |reason| Error::corrupt(&path, position, reason);
+    let batch = DecodedBatch::decode(scan.batch(header)?.to_vec(), limits).map_err(corrupt)?;
+    for record in batch.records() {
+        let record = record.map_err(corrupt)?;
+        if let Some(timestamp) = record.timestamp()
+            && timestamp >= target
+            && record.offset() >= from
+        {
+            return Ok(Some(FoundTime { offset: record.offset(), timestamp }));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,151 @@
+//! Walks the batches of one `.log` file from a position on, reading ahead.
+//!
+//! It says what stands where; it does not judge offsets, verify checksums or decide about damage. The invariant it
+//! owns: it never looks at a byte at or behind the end it was given, and never holds more than one batch or one
+//! read-ahead chunk.
+
+use std::sync::Arc;
+
+use crate::error::{Corruption, Error, Result};
+use crate::offset::Position;
+use crate::record::{BatchHeader, HEADER_BYTES};
+
+use super::file::LogFile;
+
+/// What the first read of a scan fetches: about one index interval, so that a lookup costs one read.
+const FIRST_CHUNK_BYTES: usize = 8 << 10;
+/// What a scan that goes on fetches at once.
+const LARGEST_CHUNK_BYTES: usize = 256 << 10;
+/// Chunks grow by this factor while batches are read one after the other.
+const CHUNK_GROWTH: usize = 4;
+
+/// A place in a `.log` file, and what was read ahead from there.
+#[derive(Debug)]
+pub(crate) struct Scanner {
+    file: Arc<LogFile>,
+    position: Position,
+    end: Position,
+    buffer: Vec<u8>,
+    buffer_start: Position,
+    chunk_bytes: usize,
+}
+
+impl Scanner {
+    /// A scan of the bytes `from..end`, which the file has.
+    pub(crate) fn new(file: Arc<LogFile>, from: Position, end: Position) -> Scanner {
+        Scanner { file, position: from, end, buffer: Vec::new(), buffer_start: from, chunk_bytes: FIRST_CHUNK_BYTES }
+    }
+
+    pub(crate) fn file(&self) -> &Arc<LogFile> {
+        &self.file
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    pub(crate) fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Lets the scan go on to a later end, for a file that grew.
+    pub(crate) fn extend_to(&mut self, end: Position) {
+        assert!(end >= self.end, "a scan's end never moves back");
+        self.end = end;
+    }
+
+    /// The header of the batch at the present position; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if no whole batch can begin here, by its header alone.
+    pub(crate) fn peek(&mut self) -> Result<Option<BatchHeader>> {
+        let remaining = self.end - self.position;
+        if remaining == 0 {
+            return Ok(None);
+        }
+        let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(HEADER_BYTES);
+        let prefix = self.bytes(wanted)?;
+        let header = BatchHeader::parse(prefix).map_err(|reason| self.corrupt(reason))?;
+        if header.size_bytes > remaining {
+            return Err(self.corrupt(Corruption::Truncated { needed: header.size_bytes, available: remaining }));
+        }
+        Ok(Some(header))
+    }
+
+    /// All bytes of the batch whose header [`Scanner::peek`] gave.
+    pub(crate) fn batch(&mut self, header: &BatchHeader) -> Result<&[u8]> {
+        let size = usize::try_from(header.size_bytes).expect("a batch is smaller than 2^32 bytes");
+        self.bytes(size)
+    }
+
+    /// Goes on behind a batch.
+    pub(crate) fn skip(&mut self, header: &BatchHeader) {
+        self.skip_to(self.position + header.size_bytes);
+    }
+
+    /// Goes on at a later position.
+    pub(crate) fn skip_to(&mut self, position: Position) {
+        assert!(position >= self.position && position <= self.end, "a scan goes forward, within its end");
+        self.position = position;
+    }
+
+    /// Names the file and the present position.
+    pub(crate) fn corrupt(&self, reason: Corruption) -> Error {
+        Error::corrupt(self.file.path(), self.position, reason)
+    }
+
+    /// The `wanted` bytes at the present position, which lie before the end.
+    fn bytes(&mut self, wanted: usize) -> Result<&[u8]> {
+        let mut start = self.offset_in_buffer();
+        if start.is_none_or(|start| self.buffer.len() - start < wanted) {
+            self.fill(wanted)?;
+            start = Some(0);
+        }
+        let start = start.unwrap_or(0);
+        match self.buffer.get(start..start + wanted) {
+            Some(bytes) => Ok(bytes),
+            None => Err(self.shortened()),
+        }
+    }
+
+    fn offset_in_buffer(&self) -> Option<usize> {
+        let ahead = self.position.value().checked_sub(self.buffer_start.value())?;
+        usize::try_from(ahead).ok().filter(|&ahead| ahead <= self.buffer.len())
+    }
+
+    /// Reads a chunk that begins at the present position. What of it was read already is kept, not read again.
+    fn fill(&mut self, wanted: usize) -> Result<()> {
+        let kept = match self.offset_in_buffer() {
+            Some(start) => {
+                self.buffer.drain(..start);
+                if !self.buffer.is_empty() || start > 0 {
+                    self.chunk_bytes = (self.chunk_bytes * CHUNK_GROWTH).min(LARGEST_CHUNK_BYTES);
+                }
+                self.buffer.len()
+            }
+            None => {
+                self.buffer.clear();
+                0
+            }
+        };
+        self.buffer_start = self.position;
+        let remaining = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
+        let target = self.chunk_bytes.max(wanted).min(remaining);
+        if target > kept {
+            self.buffer.resize(target, 0);
+            let from = self.position + u64::try_from(kept).expect("a buffer's length fits");
+            let read = self.file.read(&mut self.buffer[kept..], from)?;
+            self.buffer.truncate(kept + read);
+        }
+        if wanted <= LARGEST_CHUNK_BYTES && self.buffer.capacity() > 4 * LARGEST_CHUNK_BYTES {
+            self.buffer.shrink_to(LARGEST_CHUNK_BYTES);
+        }
+        Ok(())
+    }
+
+    /// The file ends before the bytes that it is known to have.
+    fn shortened(&self) -> Error {
+        let length = self.buffer_start.value() + u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        self.corrupt(Corruption::Shortened { length, durable: self.end.value() })
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of one segment: append, lookup, roll and recovery, on the simulated disk.

@@ -1,0 +1,337 @@
+//! The one writer of the active segment.
+//!
+//! It writes whole batches behind each other, keeps both indexes, and says when the segment must roll. It takes no lock
+//! and publishes nothing: the log does. Invariants it owns: what lies behind the log end of the active file is zeros
+//! or nothing (rule 11b); a failed write leaves the file as it was, or the log is failed (rules 6 and 33).
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{MAX_SEGMENT_BYTES, WriteMode};
+use crate::error::{Error, IoOp, Result};
+use crate::fs::{Env, OpenMode};
+use crate::names::SegmentFile;
+use crate::offset::{Offset, Position, Timestamp};
+use crate::state::IndexMarks;
+
+use super::file::{FailedWrite, LogFile};
+use super::indexes::{BatchFacts, GrowingIndexes, IndexRules, KnownIndexes, MaxTimestamp, path};
+use super::{DamagedRange, Handles, MAX_RELATIVE_OFFSET, Segment};
+
+/// How much room is allocated ahead at once, in bytes.
+const WINDOW_BYTES: u64 = 16 << 20;
+
+/// What a writer needs to know of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) segment_bytes: u64,
+    /// How long the segment may span, its share of the jitter taken off.
+    pub(crate) segment_ms: u64,
+    pub(crate) write_mode: WriteMode,
+    pub(crate) indexes: IndexRules,
+}
+
+/// Appends to one segment.
+#[derive(Debug)]
+pub(crate) struct SegmentWriter {
+    segment: Arc<Segment>,
+    log: Arc<LogFile>,
+    indexes: GrowingIndexes,
+    shape: Shape,
+    /// End of the written batches.
+    position: Position,
+    next_offset: Offset,
+    /// Room reserved ahead reaches to here; `position` or above if there is any.
+    allocated: Position,
+    /// `fallocate` is not to be had on this file system.
+    allocation_refused: bool,
+    first_timestamp: FirstTimestamp,
+    /// The clock when this segment was begun or opened.
+    opened_at: Timestamp,
+}
+
+/// The largest timestamp of the first batch, from which a roll by time counts.
+#[derive(Clone, Copy, Debug)]
+enum FirstTimestamp {
+    /// The segment had batches when it was opened; nobody has looked yet.
+    Unread,
+    Known(Option<Timestamp>),
+}
+
+/// Why the active segment ends before the next append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RollReason {
+    Size,
+    Time,
+    IndexFull,
+    OffsetOverflow,
+}
+
+/// What a failed append leaves behind.
+#[derive(Debug)]
+pub(crate) enum AppendFailure {
+    /// The file is as it was.
+    Unchanged(Error),
+    /// The file's end is unknown: the log is failed.
+    Unknown(Error),
+}
+
+impl SegmentWriter {
+    /// Begins a segment: its files are new, its name is not yet durable.
+    pub(crate) fn create(env: &Env, dir: &Path, base: Offset, shape: Shape) -> Result<SegmentWriter> {
+        let log = Arc::new(LogFile::open(env, &path(dir, base, SegmentFile::Log), OpenMode::CreateNew)?);
+        let indexes = GrowingIndexes::create(env, dir, base, shape.indexes)?;
+        let segment = Arc::new(Segment::new(dir, base, Position::ZERO, Vec::new()));
+        let first = FirstTimestamp::Known(None);
+        Ok(SegmentWriter::over(segment, log, indexes, shape, Position::ZERO, base, first, env.wall_clock()))
+    }
+
+    /// Goes on with a segment that ends at `position`, where its file ends too.
+    pub(crate) fn resume(
+        env: &Env,
+        dir: &Path,
+        base: Offset,
+        shape: Shape,
+        next_offset: Offset,
+        known: &KnownIndexes,
+        damage: Vec<DamagedRange>,
+    ) -> Result<SegmentWriter> {
+        let log = Arc::new(LogFile::open(env, &path(dir, base, SegmentFile::Log), OpenMode::ReadWrite)?);
+        let indexes = GrowingIndexes::resume(env, dir, base, shape.indexes, known)?;
+        let segment = Arc::new(Segment::new(dir, base, known.position, damage));
+        let first = if known.position > Position::ZERO { FirstTimestamp::Unread } else { FirstTimestamp::Known(None) };
+        Ok(SegmentWriter::over(segment, log, indexes, shape, known.position, next_offset, first, env.wall_clock()))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one private place that puts the fields together")]
+    fn over(
+        segment: Arc<Segment>,
+        log: Arc<LogFile>,
+        indexes: GrowingIndexes,
+        shape: Shape,
+        position: Position,
+        next_offset: Offset,
+        first_timestamp: FirstTimestamp,
+        opened_at: Timestamp,
+    ) -> SegmentWriter {
+        segment.set_handles(Handles {
+            log: Arc::clone(&log),
+            offset_index: Some(Arc::clone(&indexes.offset)),
+            time_index: Some(Arc::clone(&indexes.time)),
+        });
+        SegmentWriter {
+            segment,
+            log,
+            indexes,
+            shape,
+            position,
+            next_offset,
+            allocated: position,
+            allocation_refused: false,
+            first_timestamp,
+            opened_at,
+        }
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    pub(crate) fn log(&self) -> &Arc<LogFile> {
+        &self.log
+    }
+
+    pub(crate) fn base(&self) -> Offset {
+        self.segment.base()
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    pub(crate) fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    pub(crate) fn max_timestamp(&self) -> Option<MaxTimestamp> {
+        self.indexes.max_timestamp()
+    }
+
+    /// Whether room is being allocated ahead, as configured and as the file system allows.
+    pub(crate) fn preallocates(&self) -> bool {
+        self.shape.write_mode == WriteMode::Preallocated && !self.allocation_refused
+    }
+
+    /// Takes over a changed configuration.
+    pub(crate) fn set_shape(&mut self, shape: Shape) {
+        self.shape = shape;
+    }
+
+    /// Whether the segment must roll before `size_bytes` with these offsets and times are appended, and why.
+    pub(crate) fn must_roll(
+        &mut self,
+        size_bytes: u64,
+        last_offset: Offset,
+        max_timestamp: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Option<RollReason>> {
+        if last_offset.checked_distance(self.base()).is_none_or(|above| above > MAX_RELATIVE_OFFSET) {
+            return Ok(Some(RollReason::OffsetOverflow));
+        }
+        if self.position == Position::ZERO {
+            return Ok(None);
+        }
+        let limit = self.shape.segment_bytes.min(MAX_SEGMENT_BYTES);
+        if self.position.value().saturating_add(size_bytes) > limit {
+            return Ok(Some(RollReason::Size));
+        }
+        if self.indexes.is_full() {
+            return Ok(Some(RollReason::IndexFull));
+        }
+        let waited = match (self.first_batch_timestamp()?, max_timestamp) {
+            (Some(first), Some(incoming)) if first.as_millis() >= 0 => {
+                incoming.as_millis().saturating_sub(first.as_millis())
+            }
+            _ => now.as_millis().saturating_sub(self.opened_at.as_millis()),
+        };
+        let too_long = u64::try_from(waited).is_ok_and(|waited| waited > self.shape.segment_ms);
+        Ok(too_long.then_some(RollReason::Time))
+    }
+
+    fn first_batch_timestamp(&mut self) -> Result<Option<Timestamp>> {
+        if let FirstTimestamp::Known(timestamp) = self.first_timestamp {
+            return Ok(timestamp);
+        }
+        let mut scan = super::Scanner::new(Arc::clone(&self.log), Position::ZERO, self.position);
+        let timestamp = match scan.peek() {
+            Ok(header) => header.and_then(|header| Timestamp::from_disk(header.max_timestamp)),
+            // A damaged first batch has no time; the clock decides.
+            Err(Error::Corrupt { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        self.first_timestamp = FirstTimestamp::Known(timestamp);
+        Ok(timestamp)
+    }
+
+    /// Appends encoded batches, given in parts that follow each other, with what the indexes must know of each.
+    pub(crate) fn append(
+        &mut self,
+        parts: &mut [IoSlice<'_>],
+        batches: &[BatchFacts],
+    ) -> std::result::Result<(), AppendFailure> {
+        let size_bytes: u64 = batches.iter().map(|batch| batch.size_bytes).sum();
+        let end = self.position + size_bytes;
+        assert!(end.value() <= MAX_SEGMENT_BYTES, "the log rolls before a segment outgrows its positions");
+        self.make_room(end).map_err(AppendFailure::Unchanged)?;
+        if let Err(failed) = self.log.write_vectored(parts, self.position) {
+            return Err(self.take_back(failed));
+        }
+        if self.position == Position::ZERO {
+            self.first_timestamp = FirstTimestamp::Known(batches.iter().filter_map(|batch| batch.max_timestamp).max());
+        }
+        for batch in batches {
+            assert!(batch.last_offset >= self.next_offset, "offsets rise");
+            assert!(batch.last_offset - self.base() <= MAX_RELATIVE_OFFSET, "the log rolls before offsets overflow");
+            self.indexes.note_batch(self.position, batch);
+            self.position += batch.size_bytes;
+            self.next_offset = batch.last_offset + 1;
+        }
+        self.allocated = self.allocated.max(self.position);
+        Ok(())
+    }
+
+    /// Allocates ahead so that the file has room up to `end`.
+    fn make_room(&mut self, end: Position) -> Result<()> {
+        if !self.preallocates() || end <= self.allocated {
+            return Ok(());
+        }
+        let window = Position::new((self.allocated.value() + WINDOW_BYTES).min(self.shape.segment_bytes));
+        for target in [window.max(end), end] {
+            match self.log.file().allocate(self.allocated, target) {
+                Ok(()) => {
+                    self.allocated = target;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+                    self.allocation_refused = true;
+                    return Ok(());
+                }
+                // A smaller piece may still fit.
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull && target != end => {}
+                Err(error) => return Err(Error::io(IoOp::Allocate, self.log.path(), &error)),
+            }
+        }
+        Err(Error::StorageFull { operation: IoOp::Allocate, path: Arc::clone(self.log.path()) })
+    }
+
+    /// Cuts a failed write off again, durably: what is appended next may differ, and a crash must not splice the two
+    /// (rule 10).
+    fn take_back(&mut self, failed: FailedWrite) -> AppendFailure {
+        if failed.written == 0 {
+            return AppendFailure::Unchanged(failed.error);
+        }
+        match self.log.set_len(self.position).and_then(|()| self.log.sync()) {
+            Ok(()) => {
+                self.allocated = self.position;
+                AppendFailure::Unchanged(failed.error)
+            }
+            Err(_) => AppendFailure::Unknown(failed.error),
+        }
+    }
+
+    /// Writes gathered index entries, and says what the files hold then.
+    ///
+    /// That they cannot be written now is no failure: the marks say what the files hold, and recovery goes by them.
+    pub(crate) fn write_indexes(&self) -> IndexMarks {
+        drop(self.indexes.write_gathered());
+        self.indexes.marks()
+    }
+
+    /// Cuts off room that was allocated ahead, durably, so that the segment can be sealed (rule 11a).
+    pub(crate) fn trim(&mut self) -> Result<()> {
+        if self.allocated > self.position {
+            self.log.set_len(self.position)?;
+            self.allocated = self.position;
+            self.log.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the segment: the last time entry is added. The `.log` was trimmed before.
+    pub(crate) fn seal(mut self) -> Sealed {
+        assert!(self.allocated == self.position, "a segment is trimmed before it is sealed");
+        // That the last entries do not get into the files now is told by the sync, which writes them first.
+        drop(self.indexes.finish());
+        Sealed { segment: self.segment, log: self.log, indexes: self.indexes, end: self.position }
+    }
+
+    /// Adds the last time entry and makes both indexes durable, before anything says that the log was closed cleanly.
+    pub(crate) fn finish_indexes(&mut self) -> Result<IndexMarks> {
+        self.indexes.finish()?;
+        self.indexes.sync()?;
+        Ok(self.indexes.marks())
+    }
+}
+
+/// A segment that takes no more batches and whose files are not yet known to be durable.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) segment: Arc<Segment>,
+    log: Arc<LogFile>,
+    indexes: GrowingIndexes,
+    end: Position,
+}
+
+impl Sealed {
+    /// Makes the log durable, then its indexes (rule 26).
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.log.sync()?;
+        self.indexes.sync()
+    }
+
+    /// Lets readers see the whole segment.
+    pub(crate) fn publish(&self) {
+        self.segment.publish(self.end);
+    }
+}
