@@ -1,0 +1,395 @@
+//! Appends: from records, from a built batch, from the encoded batches of a client.
+//!
+//! Encoding, compression and validation happen before the writer mutex is taken; under it offsets are given, the
+//! segment rolls if it must, and the bytes are written. The invariant it owns: an append is wholly there or not at all,
+//! and readers are told of it last.
+
+use std::cell::Cell;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use crate::config::{LogConfig, SyncPolicy};
+use crate::error::{Error, Result};
+use crate::offset::{Offset, Position, Timestamp};
+use crate::record::{
+    BatchBuilder, BatchHeader, BatchStamp, ClientRules, Compression, HEADER_BYTES, Record, set_base_offset,
+    set_leader_epoch, validate_client_batches,
+};
+use crate::segment::{AppendFailure, BatchFacts};
+use crate::state::Witness;
+
+use super::shared::Shared;
+use super::writer::{Amount, Writer};
+
+/// The leader epoch of a batch that has none.
+const NO_LEADER_EPOCH: i32 = -1;
+/// A thread keeps its encoder from one append to the next, unless it grew beyond this many bytes.
+const KEPT_BUILDER_BYTES: usize = 1 << 20;
+
+/// What an append did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    base_offset: Offset,
+    next_offset: Offset,
+    timestamp: Option<Timestamp>,
+}
+
+impl Appended {
+    /// The offset of the first record.
+    #[must_use]
+    pub fn base_offset(&self) -> Offset {
+        self.base_offset
+    }
+
+    /// One past the offset of the last record.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// The largest timestamp of the records, or, under log append time, the time of the append. `None` if no record
+    /// has one.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.timestamp
+    }
+
+    /// Whether the batch was in the log already. Always `false` as long as producers are not tracked.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        false
+    }
+}
+
+/// What an append is to check, stamp and wait for.
+///
+/// ```
+/// use kstore::{AppendOptions, Offset};
+///
+/// let options = AppendOptions::default().expect_log_end(Offset::new(42)).sync(true);
+/// # drop(options);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct AppendOptions {
+    expect_log_end: Option<Offset>,
+    leader_epoch: Option<i32>,
+    sync: bool,
+}
+
+impl AppendOptions {
+    /// Appends only if the log ends here: optimistic concurrency. Else the append fails with `UnexpectedLogEnd`.
+    pub fn expect_log_end(mut self, end: Offset) -> AppendOptions {
+        self.expect_log_end = Some(end);
+        self
+    }
+
+    /// The leader epoch that is stamped on the batches.
+    pub fn leader_epoch(mut self, epoch: i32) -> AppendOptions {
+        self.leader_epoch = Some(epoch);
+        self
+    }
+
+    /// Returns only once the append is durable.
+    pub fn sync(mut self, sync: bool) -> AppendOptions {
+        self.sync = sync;
+        self
+    }
+}
+
+/// One encoded batch on its way into the log: its first bytes, which are changed here, and the rest, which is not
+/// copied.
+struct Incoming<'a> {
+    head: &'a mut [u8],
+    rest: &'a [u8],
+    header: BatchHeader,
+}
+
+impl Incoming<'_> {
+    fn size_bytes(&self) -> u64 {
+        self.header.size_bytes
+    }
+
+    /// Offsets that the batch takes.
+    fn offsets(&self) -> u64 {
+        u64::try_from(self.header.last_offset_delta).expect("a checked batch has a delta of 0 or more") + 1
+    }
+}
+
+impl Shared {
+    pub(super) fn append(self: &Arc<Self>, options: &AppendOptions, records: &[Record<'_>]) -> Result<Appended> {
+        if records.is_empty() {
+            return self.append_nothing(options);
+        }
+        let compression = self.config.read().compression;
+        let mut builder = take_builder(compression);
+        let outcome = push_all(&mut builder, records).and_then(|()| self.append_built(options, &mut builder));
+        builder.clear();
+        keep_builder(compression, builder);
+        outcome
+    }
+
+    /// Appends a built batch and clears the builder; a builder whose append failed keeps its records.
+    pub(super) fn append_built(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        builder: &mut BatchBuilder,
+    ) -> Result<Appended> {
+        if builder.is_empty() {
+            return self.append_nothing(options);
+        }
+        let config = Arc::clone(&self.config.read());
+        let now = self.core.env().wall_clock();
+        let stamp = BatchStamp {
+            now,
+            timestamp_type: config.message_timestamp_type,
+            leader_epoch: options.leader_epoch.unwrap_or(NO_LEADER_EPOCH),
+            ..BatchStamp::default()
+        };
+        let bytes = builder.finish(&stamp)?;
+        let header = BatchHeader::parse(bytes).expect("a batch that was just encoded has a sound header");
+        let mut incoming = [Incoming { head: bytes, rest: &[], header }];
+        let appended = self.commit(options, &config, now, &mut incoming)?;
+        builder.clear();
+        Ok(appended)
+    }
+
+    /// Appends the encoded batches of a client. Several are atomic each, not together.
+    pub(super) fn append_batch(self: &Arc<Self>, options: &AppendOptions, encoded: &[u8]) -> Result<Appended> {
+        let config = Arc::clone(&self.config.read());
+        let now = self.core.env().wall_clock();
+        let rules = ClientRules {
+            max_batch_bytes: config.largest_batch_bytes(),
+            limits: self.core.decode_limits(),
+            now,
+            timestamp_type: config.message_timestamp_type,
+        };
+        let mut batches = validate_client_batches(encoded, &rules)?;
+        let mut incoming: Vec<Incoming<'_>> = batches
+            .iter_mut()
+            .map(|batch| Incoming {
+                rest: &encoded[batch.range.start + HEADER_BYTES..batch.range.end],
+                header: batch.header,
+                head: {
+                    set_leader_epoch(&mut batch.head, options.leader_epoch.unwrap_or(NO_LEADER_EPOCH));
+                    &mut batch.head
+                },
+            })
+            .collect();
+        self.commit(options, &config, now, &mut incoming)
+    }
+
+    /// No records: nothing is written, synced or rolled, but the checks are made.
+    fn append_nothing(&self, options: &AppendOptions) -> Result<Appended> {
+        let writer = self.writer.lock();
+        writer.check_writable()?;
+        let end = writer.next_offset();
+        check_log_end(options, end)?;
+        Ok(Appended { base_offset: end, next_offset: end, timestamp: None })
+    }
+
+    /// Gives offsets, writes, publishes, and waits for what the policy asks.
+    fn commit(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        config: &LogConfig,
+        now: Timestamp,
+        batches: &mut [Incoming<'_>],
+    ) -> Result<Appended> {
+        let size_bytes: u64 = batches.iter().map(Incoming::size_bytes).sum();
+        let largest = batches.iter().map(Incoming::size_bytes).max().unwrap_or(0);
+        if largest > config.largest_batch_bytes() {
+            return Err(Error::BatchTooLarge { size_bytes: largest, limit_bytes: config.largest_batch_bytes() });
+        }
+        if size_bytes > config.segment_bytes {
+            return Err(Error::BatchTooLarge { size_bytes, limit_bytes: config.segment_bytes });
+        }
+        let always = config.sync_policy == SyncPolicy::Always;
+        let mut writer = self.writer.lock();
+        writer.check_writable()?;
+        check_log_end(options, writer.next_offset())?;
+        writer.begin_session()?;
+        let appended = assign_offsets(&writer, batches)?;
+        let last_offset = Offset::new(appended.next_offset.value() - 1);
+        let rolled = match writer.must_roll(size_bytes, last_offset, appended.timestamp, now)? {
+            Some(_) => {
+                self.roll_locked(&mut writer)?;
+                true
+            }
+            None => false,
+        };
+        self.write_locked(&mut writer, batches, size_bytes, now)?;
+        self.raise_written_end(appended.next_offset);
+        if !always {
+            let active = writer.active();
+            let position = active.position();
+            active.segment().publish(position);
+            self.core.publish(appended.next_offset);
+        }
+        drop(writer);
+        if rolled {
+            self.order_sealed_sync()?;
+        }
+        self.keep_policy(options, config, appended.next_offset)?;
+        Ok(appended)
+    }
+
+    /// Begins a new segment, with the writer mutex held.
+    pub(super) fn roll_locked(&self, writer: &mut Writer) -> Result<()> {
+        let sealed = writer.roll(self.core.env(), self.core.dir()).map_err(|failure| self.judge(writer, failure))?;
+        self.core.insert_segment(Arc::clone(writer.active().segment()));
+        self.core.keep_open(Arc::clone(&sealed.segment));
+        self.counters.rolls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn write_locked(
+        &self,
+        writer: &mut Writer,
+        batches: &mut [Incoming<'_>],
+        size_bytes: u64,
+        now: Timestamp,
+    ) -> Result<()> {
+        let records = batches.iter().map(Incoming::offsets).sum();
+        let amount = Amount { records, bytes: size_bytes };
+        let last = witness_of_last(writer, batches, size_bytes);
+        let count = u64::try_from(batches.len()).unwrap_or(u64::MAX);
+        let written = match batches {
+            [one] => {
+                let facts = [facts_of(one)];
+                if one.rest.is_empty() {
+                    writer.write(&mut [IoSlice::new(one.head)], &facts, last, amount, now)
+                } else {
+                    writer.write(&mut [IoSlice::new(one.head), IoSlice::new(one.rest)], &facts, last, amount, now)
+                }
+            }
+            many => {
+                let facts: Vec<BatchFacts> = many.iter().map(facts_of).collect();
+                let mut parts: Vec<IoSlice<'_>> =
+                    many.iter().flat_map(|batch| [IoSlice::new(batch.head), IoSlice::new(batch.rest)]).collect();
+                writer.write(&mut parts, &facts, last, amount, now)
+            }
+        };
+        written.map_err(|failure| self.judge(writer, failure))?;
+        self.counters.note_append(records, count, size_bytes);
+        Ok(())
+    }
+
+    /// A failed write fails the log, unless there was merely no room and the file is as it was (rules 6, 17 and 20a).
+    fn judge(&self, writer: &mut Writer, failure: AppendFailure) -> Error {
+        match failure {
+            AppendFailure::Unchanged(error @ Error::StorageFull { .. }) => error,
+            AppendFailure::Unchanged(error) if is_harmless(&error) => error,
+            AppendFailure::Unchanged(error) | AppendFailure::Unknown(error) => {
+                let cause = Arc::new(error);
+                self.mark_failed(writer, &cause);
+                self.shut_failed(&cause);
+                Error::Failed { cause }
+            }
+        }
+    }
+
+    /// Syncs as far as the options and the policy ask before the append returns.
+    fn keep_policy(self: &Arc<Self>, options: &AppendOptions, config: &LogConfig, end: Offset) -> Result<()> {
+        let behind = |bytes: u64| self.counters.unsynced_bytes() >= bytes;
+        let due = match config.sync_policy {
+            SyncPolicy::Always => true,
+            SyncPolicy::Never => false,
+            SyncPolicy::Every { records, bytes, interval_ms } => {
+                if interval_ms.is_some() {
+                    self.order_interval_sync()?;
+                }
+                records.is_some_and(|records| self.counters.unsynced_records() >= records) || bytes.is_some_and(behind)
+            }
+        };
+        let too_far = config.max_unsynced_bytes.is_some_and(|bytes| self.counters.unsynced_bytes() > bytes);
+        if due || too_far || options.sync { self.sync_to(end) } else { Ok(()) }
+    }
+
+    /// Ends the active segment now. An empty one stays.
+    pub(super) fn roll(self: &Arc<Self>) -> Result<Offset> {
+        let mut writer = self.writer.lock();
+        writer.check_writable()?;
+        if writer.active().position() > Position::ZERO {
+            writer.begin_session()?;
+            self.roll_locked(&mut writer)?;
+            let base = writer.active().base();
+            drop(writer);
+            self.order_sealed_sync()?;
+            return Ok(base);
+        }
+        Ok(writer.active().base())
+    }
+}
+
+/// Too many open files, no permission: refused before anything was changed, and no word about the disk.
+fn is_harmless(error: &Error) -> bool {
+    use crate::error::IoOp;
+    matches!(error, Error::Io { operation: IoOp::Create | IoOp::Open | IoOp::Map, .. })
+}
+
+fn check_log_end(options: &AppendOptions, actual: Offset) -> Result<()> {
+    match options.expect_log_end {
+        Some(expected) if expected != actual => Err(Error::UnexpectedLogEnd { expected, actual }),
+        _ => Ok(()),
+    }
+}
+
+/// Numbers the batches from the log end on.
+fn assign_offsets(writer: &Writer, batches: &mut [Incoming<'_>]) -> Result<Appended> {
+    let base_offset = writer.next_offset();
+    let mut next = base_offset.value();
+    let mut max_timestamp = None;
+    for batch in batches.iter_mut() {
+        let end = next.checked_add(batch.offsets()).filter(|&end| end <= Offset::MAX.value());
+        let end = end.ok_or(Error::OffsetsExhausted)?;
+        set_base_offset(batch.head, Offset::new(next));
+        batch.header.offset_field = Offset::new(next);
+        max_timestamp = max_timestamp.max(batch.header.max_timestamp());
+        next = end;
+    }
+    Ok(Appended { base_offset, next_offset: Offset::new(next), timestamp: max_timestamp })
+}
+
+fn facts_of(batch: &Incoming<'_>) -> BatchFacts {
+    BatchFacts {
+        size_bytes: batch.header.size_bytes,
+        last_offset: batch.header.last_offset(),
+        max_timestamp: batch.header.max_timestamp(),
+    }
+}
+
+/// The last batch as a witness, at the place where it is about to be written.
+fn witness_of_last(writer: &mut Writer, batches: &[Incoming<'_>], size_bytes: u64) -> Witness {
+    let last = batches.last().expect("an append has a batch");
+    let active = writer.active();
+    let position = active.position() + (size_bytes - last.size_bytes());
+    super::load::witness_of(active.base(), position, &last.header)
+}
+
+fn push_all(builder: &mut BatchBuilder, records: &[Record<'_>]) -> Result<()> {
+    for (index, record) in records.iter().enumerate() {
+        builder.push(*record).map_err(|error| match error {
+            Error::InvalidRecord { reason, .. } => Error::InvalidRecord { index, reason },
+            error => error,
+        })?;
+    }
+    Ok(())
+}
+
+thread_local! {
+    static BUILDER: Cell<Option<(Compression, BatchBuilder)>> = const { Cell::new(None) };
+}
+
+fn take_builder(compression: Compression) -> BatchBuilder {
+    match BUILDER.take() {
+        Some((kept, builder)) if kept == compression => builder,
+        _ => BatchBuilder::new(compression),
+    }
+}
+
+fn keep_builder(compression: Compression, builder: BatchBuilder) {
+    if builder.capacity_bytes() <= KEPT_BUILDER_BYTES {
+        BUILDER.set(Some((compression, builder)));
+    }
+}

@@ -1,0 +1,259 @@
+//! What readers and the writer share: the ordered map of segments, the watermarks, and the limit on open files.
+//!
+//! Nothing here waits for the writer or for a sync. Invariants it owns: log start ≤ synced offset, log end; the log end
+//! is published last, after the bytes and the segment's published size, so that a reader who sees an offset can read
+//! it; after a failure readers are capped at the synced offset (rule 20).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::{Error, Result};
+use crate::fs::Env;
+use crate::offset::Offset;
+use crate::record::DecodeLimits;
+use crate::segment::{Handles, Segment};
+
+use super::report::RecoveryReport;
+
+/// The `errno` of too many open files in this process, and in the whole system.
+const TOO_MANY_OPEN: [i32; 2] = [24, 23];
+
+/// The part of a log that readers need.
+#[derive(Debug)]
+pub(crate) struct Core {
+    env: Env,
+    dir: Arc<Path>,
+    /// Locked for moments only: to find a segment, or to add or remove one.
+    segments: RwLock<BTreeMap<Offset, Arc<Segment>>>,
+    log_start: AtomicU64,
+    log_end: AtomicU64,
+    synced: AtomicU64,
+    failed: AtomicBool,
+    closed: AtomicBool,
+    /// Whether offsets may be missing between batches, as compaction and followers leave them.
+    gaps_allowed: AtomicBool,
+    max_decompressed_bytes: AtomicU64,
+    open_segments: Mutex<OpenSegments>,
+    report: RwLock<Arc<RecoveryReport>>,
+}
+
+/// Sealed segments whose files are open, in the order of their opening.
+#[derive(Debug)]
+struct OpenSegments {
+    queue: VecDeque<Arc<Segment>>,
+    limit: usize,
+}
+
+/// How far a reader sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadUpTo {
+    /// Everything that was appended.
+    #[default]
+    LogEnd,
+    /// What is durable.
+    Synced,
+    /// What is replicated; equals the log end unless something sets it.
+    HighWatermark,
+    /// What belongs to no open transaction; equals the high watermark unless something sets it.
+    LastStable,
+}
+
+/// Where a log begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) log_start: Offset,
+    pub(crate) log_end: Offset,
+    pub(crate) synced: Offset,
+    pub(crate) gaps_allowed: bool,
+}
+
+impl Core {
+    pub(crate) fn new(env: Env, dir: Arc<Path>, max_open_segments: usize, max_decompressed_bytes: u64) -> Core {
+        Core {
+            env,
+            dir,
+            segments: RwLock::new(BTreeMap::new()),
+            log_start: AtomicU64::new(0),
+            log_end: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            gaps_allowed: AtomicBool::new(true),
+            max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),
+            open_segments: Mutex::new(OpenSegments { queue: VecDeque::new(), limit: max_open_segments }),
+            report: RwLock::new(Arc::new(RecoveryReport::default())),
+        }
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub(crate) fn dir(&self) -> &Arc<Path> {
+        &self.dir
+    }
+
+    /// Puts what an opening found in place of everything.
+    pub(crate) fn install(&self, segments: BTreeMap<Offset, Arc<Segment>>, bounds: Bounds, report: RecoveryReport) {
+        self.open_segments.lock().queue.clear();
+        let mut map = self.segments.write();
+        *map = segments;
+        *self.report.write() = Arc::new(report);
+        self.gaps_allowed.store(bounds.gaps_allowed, Ordering::Release);
+        self.log_start.store(bounds.log_start.value(), Ordering::Release);
+        self.synced.store(bounds.synced.value(), Ordering::Release);
+        self.log_end.store(bounds.log_end.value(), Ordering::Release);
+        self.failed.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn log_start(&self) -> Offset {
+        Offset::new(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// One past the last offset that readers may see.
+    pub(crate) fn log_end(&self) -> Offset {
+        let end = Offset::new(self.log_end.load(Ordering::Acquire));
+        if self.is_failed() { end.min(self.synced()) } else { end }
+    }
+
+    /// Everything below is durable.
+    pub(crate) fn synced(&self) -> Offset {
+        Offset::new(self.synced.load(Ordering::Acquire))
+    }
+
+    /// Where a reader of this kind ends.
+    pub(crate) fn end_for(&self, up_to: ReadUpTo) -> Offset {
+        match up_to {
+            ReadUpTo::LogEnd | ReadUpTo::HighWatermark | ReadUpTo::LastStable => self.log_end(),
+            ReadUpTo::Synced => self.log_end().min(self.synced()),
+        }
+    }
+
+    /// Shows readers everything below `end`; the bytes and the segments are in place.
+    pub(crate) fn publish(&self, end: Offset) {
+        self.log_end.fetch_max(end.value(), Ordering::Release);
+    }
+
+    pub(crate) fn raise_synced(&self, end: Offset) {
+        self.synced.fetch_max(end.value(), Ordering::Release);
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_failed(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.open_segments.lock().queue.clear();
+    }
+
+    pub(crate) fn gaps_allowed(&self) -> bool {
+        self.gaps_allowed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn report(&self) -> Arc<RecoveryReport> {
+        Arc::clone(&self.report.read())
+    }
+
+    pub(crate) fn decode_limits(&self) -> DecodeLimits {
+        DecodeLimits { max_decompressed_bytes: self.max_decompressed_bytes.load(Ordering::Relaxed) }
+    }
+
+    pub(crate) fn set_limits(&self, max_open_segments: usize, max_decompressed_bytes: u64) {
+        self.open_segments.lock().limit = max_open_segments;
+        self.max_decompressed_bytes.store(max_decompressed_bytes, Ordering::Relaxed);
+    }
+
+    /// Refuses an offset below the log start or above the end that this reader sees.
+    pub(crate) fn check_range(&self, asked: Offset, up_to: ReadUpTo) -> Result<()> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let (start, end) = (self.log_start(), self.log_end());
+        // An offset between a reader's bound and the log end is no error: there is nothing yet (row 235).
+        if asked < start || asked > end.max(self.end_for(up_to)) {
+            return Err(Error::OffsetOutOfRange { asked, start, end });
+        }
+        Ok(())
+    }
+
+    /// The segment whose base offset is the greatest at or below `offset`.
+    pub(crate) fn floor_segment(&self, offset: Offset) -> Option<Arc<Segment>> {
+        self.segments.read().range(..=offset).next_back().map(|(_, segment)| Arc::clone(segment))
+    }
+
+    /// The segment after the one with this base offset.
+    pub(crate) fn segment_after(&self, base: Offset) -> Option<Arc<Segment>> {
+        self.segments.read().range(base + 1..).next().map(|(_, segment)| Arc::clone(segment))
+    }
+
+    /// The segment before the one with this base offset.
+    pub(crate) fn segment_before(&self, base: Offset) -> Option<Arc<Segment>> {
+        self.segments.read().range(..base).next_back().map(|(_, segment)| Arc::clone(segment))
+    }
+
+    pub(crate) fn first_segment(&self) -> Option<Arc<Segment>> {
+        self.segments.read().values().next().map(Arc::clone)
+    }
+
+    pub(crate) fn all_segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().values().map(Arc::clone).collect()
+    }
+
+    pub(crate) fn insert_segment(&self, segment: Arc<Segment>) {
+        self.segments.write().insert(segment.base(), segment);
+    }
+
+    /// A sealed segment's files, opened if they are not. Above the limit, the one that is open for longest is closed.
+    pub(crate) fn handles(&self, segment: &Arc<Segment>) -> Result<Arc<Handles>> {
+        let (handles, opened) = match segment.open(&self.env) {
+            Err(error) if too_many_open(&error) && self.close_idle_segments() => segment.open(&self.env)?,
+            answer => answer?,
+        };
+        if opened {
+            self.keep_open(Arc::clone(segment));
+        }
+        Ok(handles)
+    }
+
+    /// Counts a segment whose files are open, one that was just sealed too, against the limit.
+    pub(crate) fn keep_open(&self, segment: Arc<Segment>) {
+        let mut open = self.open_segments.lock();
+        open.queue.push_back(segment);
+        while open.queue.len() > open.limit {
+            if let Some(oldest) = open.queue.pop_front() {
+                oldest.close_handles();
+            }
+        }
+    }
+
+    /// Closes the files of every sealed segment. `false` if there was none to close.
+    fn close_idle_segments(&self) -> bool {
+        let mut open = self.open_segments.lock();
+        let any = !open.queue.is_empty();
+        for segment in open.queue.drain(..) {
+            segment.close_handles();
+        }
+        any
+    }
+}
+
+fn too_many_open(error: &Error) -> bool {
+    match error {
+        Error::Io { cause, .. } => cause.raw_os_error().is_some_and(|code| TOO_MANY_OPEN.contains(&code)),
+        _ => false,
+    }
+}

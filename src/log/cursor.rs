@@ -1,0 +1,281 @@
+//! Walks the batches of a log forward, from segment to segment, while the log goes on growing.
+//!
+//! It keeps its place between calls and reads ahead; it waits for nobody. What is wrong is reported where it stands:
+//! in bytes, in offsets, or between two segments. The invariant it owns: without damage it gives every batch of its
+//! range once, in order; with damage it says so before it goes on behind it, and it goes on only if it was asked to.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use crate::error::{Corruption, Error, IoOp, Result};
+use crate::offset::{Offset, Position};
+use crate::record::BatchHeader;
+use crate::segment::{Handles, Scanner, Segment};
+use crate::slice::{StoredBatch, Walk, first_offset};
+
+use super::ReadUpTo;
+use super::core::Core;
+
+/// A place in a log, and how far to go on from there.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    core: Arc<Core>,
+    /// `None` before the first call, and where a segment could not be entered.
+    place: Option<Place>,
+    /// The base offset of the segment that was entered last, or was to be.
+    segment: Option<Offset>,
+    /// Batches that end below are passed over.
+    from: Offset,
+    end: Offset,
+    up_to: ReadUpTo,
+    skip_damaged: bool,
+    /// To be reported next.
+    pending: Option<Error>,
+    finished: bool,
+}
+
+/// A segment and the place in it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) handles: Arc<Handles>,
+    pub(crate) walk: Walk,
+}
+
+impl Cursor {
+    /// Begins at the batch that holds `from` or comes next, and ends before the first batch that begins at `end`.
+    pub(crate) fn new(core: Arc<Core>, from: Offset, end: Offset, up_to: ReadUpTo, skip_damaged: bool) -> Cursor {
+        Cursor {
+            core,
+            place: None,
+            segment: None,
+            from,
+            end,
+            up_to,
+            skip_damaged,
+            pending: None,
+            finished: from >= end,
+        }
+    }
+
+    /// The next batch. One with a wrong checksum is given as it is, and the next call says what is wrong with it.
+    ///
+    /// After an error the cursor is finished, unless the error is damage and damage is skipped.
+    pub(crate) fn next_batch(&mut self) -> Option<Result<StoredBatch>> {
+        let batch = self.take_batch();
+        self.settle(batch)
+    }
+
+    /// Goes to the next batch without reading more of it than its header. The cursor then stands at it.
+    pub(crate) fn seek(&mut self) -> Option<Result<BatchHeader>> {
+        let header = self.seek_header();
+        self.settle(header)
+    }
+
+    /// Where the cursor stands, after [`Cursor::seek`] found something.
+    pub(crate) fn place(&mut self) -> Option<&mut Place> {
+        self.place.as_mut()
+    }
+
+    /// The end, lowered to what this kind of reader may see by now: a log that failed or was reopened ends earlier.
+    pub(crate) fn end(&self) -> Offset {
+        self.end.min(self.core.end_for(self.up_to))
+    }
+
+    /// Decides how it goes on after an answer.
+    fn settle<T>(&mut self, answer: Result<Option<T>>) -> Option<Result<T>> {
+        match answer {
+            Ok(Some(found)) => Some(Ok(found)),
+            Ok(None) => {
+                self.finished = true;
+                None
+            }
+            Err(error) => {
+                self.finished = !(self.skip_damaged && matches!(error, Error::Corrupt { .. }));
+                if !self.finished {
+                    self.go_on_behind();
+                }
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn take_batch(&mut self) -> Result<Option<StoredBatch>> {
+        let Some(header) = self.seek_header()? else { return Ok(None) };
+        let limits = self.core.decode_limits();
+        let Some(place) = &mut self.place else { return Ok(None) };
+        let batch = match place.walk.take(header, limits) {
+            // What vanished because the log was cut since is no damage.
+            Err(Error::Corrupt { .. }) if self.is_at_end() => return Ok(None),
+            answer => answer?,
+        };
+        self.pending = batch.checksum().err().map(|reason| batch.corrupt(reason));
+        Ok(Some(batch))
+    }
+
+    fn seek_header(&mut self) -> Result<Option<BatchHeader>> {
+        if let Some(error) = self.pending.take() {
+            return Err(error);
+        }
+        loop {
+            if self.finished {
+                return Ok(None);
+            }
+            if self.core.is_closed() {
+                return Err(Error::Closed);
+            }
+            let (from, end) = (self.from, self.end());
+            let Some(place) = &mut self.place else {
+                self.enter_first()?;
+                continue;
+            };
+            if from.max(place.walk.due()) >= end {
+                return Ok(None);
+            }
+            place.check_known_damage(from)?;
+            match place.walk.peek() {
+                Ok(Some(header)) if header.last_offset() < from => place.walk.pass(&header),
+                Ok(Some(header)) if first_offset(&header) >= end && !header.is_legacy() => return Ok(None),
+                Ok(Some(header)) => return Ok(Some(header)),
+                Ok(None) => {
+                    if !self.enter_next(end)? {
+                        return Ok(None);
+                    }
+                }
+                Err(error @ Error::Corrupt { .. }) => {
+                    if self.is_at_end() {
+                        return Ok(None);
+                    }
+                    self.pass_zero_tail(error)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether everything below the present end lies behind this place.
+    fn is_at_end(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.walk.due() >= self.end())
+    }
+
+    /// Goes to the segment that holds the first offset, or would, and there as near to it as the index knows.
+    fn enter_first(&mut self) -> Result<()> {
+        let Some(segment) = self.core.floor_segment(self.from) else {
+            // The segment was deleted after the range was checked.
+            let (start, end) = (self.core.log_start(), self.core.log_end());
+            return Err(Error::OffsetOutOfRange { asked: self.from, start, end });
+        };
+        self.segment = Some(segment.base());
+        let handles = open(&self.core, &segment, self.from)?;
+        let scan = segment.scan_towards(&handles, self.from)?;
+        let walk = Walk::new(scan, segment.base(), self.core.gaps_allowed());
+        self.place = Some(Place { segment, handles, walk });
+        Ok(())
+    }
+
+    /// Goes to the front of a segment, where nothing below `due` may come.
+    fn enter(&mut self, segment: Arc<Segment>, due: Offset) -> Result<()> {
+        self.place = None;
+        self.segment = Some(segment.base());
+        let handles = open(&self.core, &segment, segment.base())?;
+        let scan = Scanner::new(Arc::clone(&handles.log), Position::ZERO, segment.published());
+        let mut walk = Walk::new(scan, segment.base(), self.core.gaps_allowed());
+        if due > segment.base() {
+            walk.resume_at(Position::ZERO, due);
+        }
+        self.place = Some(Place { segment, handles, walk });
+        Ok(())
+    }
+
+    /// Goes on at the end of a segment's bytes: in the same segment, if it grew meanwhile, or in the next one.
+    fn enter_next(&mut self, end: Offset) -> Result<bool> {
+        let Some(place) = &mut self.place else { return Ok(false) };
+        // In this order: what was published last in this segment was published before the next segment was there.
+        let next = self.core.segment_after(place.segment.base());
+        let published = place.segment.published();
+        if published > place.walk.scan().end() {
+            place.walk.extend_to(published);
+            return Ok(true);
+        }
+        let (due, found) = (place.walk.due(), next.as_ref().map_or(end, |next| next.base()));
+        if due < found && !self.core.gaps_allowed() && !place.walk.is_after_unknown() {
+            let reason = Corruption::OffsetGap { found: found.to_disk(), expected: due.to_disk() };
+            return Err(place.walk.scan().corrupt(reason));
+        }
+        let Some(next) = next else { return Ok(false) };
+        self.enter(next, due)?;
+        Ok(true)
+    }
+
+    /// Room that a crashed writer allocated ahead is no damage, where the last batch ends at the next base offset.
+    fn pass_zero_tail(&mut self, error: Error) -> Result<()> {
+        let Some(place) = &self.place else { return Err(error) };
+        let Some(next) = self.core.segment_after(place.segment.base()) else { return Err(error) };
+        let walk = &place.walk;
+        if walk.is_after_unknown() || walk.due() != next.base() || !walk.stands_at_zeros(&error)? {
+            return Err(error);
+        }
+        let due = next.base();
+        self.enter(next, due)
+    }
+
+    /// Finds the place behind damage that is being reported; what is wrong there is reported next.
+    fn go_on_behind(&mut self) {
+        if let Err(error) = self.try_go_on_behind() {
+            self.pending = Some(error);
+        }
+    }
+
+    fn try_go_on_behind(&mut self) -> Result<()> {
+        let mut due = self.from;
+        if let Some(Place { segment, walk, .. }) = &mut self.place {
+            due = walk.due();
+            if let Some(known) = segment.damage_at(walk.position())
+                && known.next_offset > due
+            {
+                walk.resume_at(known.end, known.next_offset);
+                return Ok(());
+            }
+            if walk.step_over()? {
+                return Ok(());
+            }
+        }
+        match self.segment.and_then(|base| self.core.segment_after(base)) {
+            Some(next) => self.enter(next, due)?,
+            None => self.finished = true,
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    /// Refuses to go on where the segment is known to be damaged, if an offset from `from` on may be lost there; else
+    /// passes over the damage.
+    pub(crate) fn check_known_damage(&mut self, from: Offset) -> Result<()> {
+        let Some(known) = self.segment.damage_at(self.walk.position()) else { return Ok(()) };
+        if known.next_offset <= self.walk.due() {
+            return Ok(());
+        }
+        if from < known.next_offset {
+            return Err(self.walk.scan().corrupt(known.reason));
+        }
+        let (end, next_offset) = (known.end, known.next_offset);
+        self.walk.resume_at(end, next_offset);
+        Ok(())
+    }
+}
+
+/// Opens a segment's files. One that was deleted meanwhile makes the offset out of range; one that is missing without
+/// having been deleted is damage.
+pub(crate) fn open(core: &Core, segment: &Arc<Segment>, asked: Offset) -> Result<Arc<Handles>> {
+    match core.handles(segment) {
+        Err(Error::Io { operation: IoOp::Open, path, cause }) if cause.kind() == ErrorKind::NotFound => {
+            let (start, end) = (core.log_start(), core.log_end());
+            if asked < start {
+                return Err(Error::OffsetOutOfRange { asked, start, end });
+            }
+            Err(Error::corrupt(&path, Position::ZERO, Corruption::Missing))
+        }
+        answer => answer,
+    }
+}

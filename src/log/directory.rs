@@ -1,0 +1,307 @@
+//! Reads the names in a log's directory, judges each, and finishes or undoes what was interrupted.
+//!
+//! Both halves of the judgement stand here: what an opening for writing does, and what an opening for reading only
+//! would do. The swap protocol is Kafka's (`LogLoader`): `.cleaned` output is dropped, with every `.swap` at or above
+//! the smallest of them; other `.swap` files replace the segments whose base offsets lie in their range.
+//!
+//! A crash between any two steps of [`finish_swaps`] leaves: originals partly renamed `.deleted` and all `.swap` files
+//! in place (the same plan comes out again); or all originals renamed and `.swap` files partly renamed (those that have
+//! their final name lie outside the range of the others or replace nothing, and the rest is renamed); or only
+//! `.deleted` files, which go. Nothing is unlinked before the directory is synced (rules 14 to 16).
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, IoOp, Result};
+use crate::fs::{EntryKind, Env, OpenMode};
+use crate::names::{DELETED_SUFFIX, LOCK, Name, SegmentFile, Stage, classify};
+use crate::offset::{Offset, Position};
+use crate::segment::{LogFile, Recovery, path, recover};
+
+use super::report::{Fate, Leftover};
+
+/// The directory that `mkfs` leaves in the root of a file system; a log may live there.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// The names in a log's directory, sorted by what they stand for.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Files of segments under their final names.
+    live: BTreeMap<(Offset, SegmentFile), String>,
+    /// Files in the middle of a protocol.
+    interim: Vec<Interim>,
+    pub(super) foreign: Vec<PathBuf>,
+    /// Whether anything here makes the directory a log.
+    is_log: bool,
+    /// Whether there is anything at all but a lock file.
+    is_empty: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Interim {
+    base: Offset,
+    kind: SegmentFile,
+    stage: Stage,
+    name: String,
+}
+
+/// A `.log` as it is to be read.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) path: Arc<Path>,
+    /// Whether it has its final name, so that the index files beside it are its own.
+    pub(super) final_name: bool,
+}
+
+impl Listing {
+    /// Lists a directory.
+    ///
+    /// # Errors
+    /// A directory that is no log, or in which two names, or a name of the wrong length, claim a base offset.
+    pub(super) fn read(env: &Env, dir: &Path) -> Result<Listing> {
+        let entries = env.list(dir).map_err(|error| Error::io(IoOp::List, dir, &error))?;
+        let mut listing = Listing { is_empty: true, ..Listing::default() };
+        let mut misnumbered = Vec::new();
+        for entry in entries {
+            let Some(name) = entry.name.to_str() else {
+                listing.note_foreign(dir, &entry.name);
+                continue;
+            };
+            if name == LOCK || name == LOST_AND_FOUND {
+                continue;
+            }
+            if entry.kind != EntryKind::File {
+                listing.note_foreign(dir, &entry.name);
+                continue;
+            }
+            match classify(name) {
+                Name::Live { base, kind } => {
+                    listing.is_log |= kind == SegmentFile::Log;
+                    listing.live.insert((base, kind), name.to_owned());
+                }
+                Name::Interim { base, kind, stage } => {
+                    listing.is_log |= kind == SegmentFile::Log;
+                    listing.interim.push(Interim { base, kind, stage, name: name.to_owned() });
+                }
+                Name::Misnumbered { base, kind: SegmentFile::Log } => misnumbered.push((base, name.to_owned())),
+                Name::Known => listing.is_log = true,
+                Name::Misnumbered { .. } | Name::Foreign => listing.note_foreign(dir, &entry.name),
+            }
+            listing.is_empty = false;
+        }
+        listing.check_numbers(dir, &misnumbered)?;
+        listing.foreign.sort();
+        if !listing.is_empty && !listing.is_log {
+            let found = listing.foreign.first().cloned().unwrap_or_default();
+            return Err(Error::NotALog { path: dir.into(), found: found.into() });
+        }
+        Ok(listing)
+    }
+
+    fn note_foreign(&mut self, dir: &Path, name: &OsString) {
+        self.is_empty = false;
+        self.foreign.push(dir.join(name));
+    }
+
+    fn check_numbers(&self, dir: &Path, misnumbered: &[(Offset, String)]) -> Result<()> {
+        let Some((base, name)) = misnumbered.first() else { return Ok(()) };
+        let expected = SegmentFile::Log.name(*base);
+        let path = dir.join(name).into();
+        Err(if self.live.contains_key(&(*base, SegmentFile::Log)) {
+            Error::DuplicateBaseOffset { path, other: expected.into() }
+        } else {
+            Error::MisnamedSegment { path, expected: expected.into() }
+        })
+    }
+
+    /// What an interrupted replacement leaves behind is to be finished or undone.
+    pub(super) fn has_leftovers(&self) -> bool {
+        self.interim.iter().any(|file| file.stage != Stage::Torn) || self.orphans().next().is_some()
+    }
+
+    /// Bytes kept aside by earlier recoveries.
+    pub(super) fn torn(&self, dir: &Path) -> Vec<(Offset, PathBuf)> {
+        let torn = self.interim.iter().filter(|file| file.stage == Stage::Torn);
+        torn.map(|file| (file.base, dir.join(&file.name))).collect()
+    }
+
+    /// The `.log` files by base offset, as they lie there, swaps not considered.
+    pub(super) fn logs(&self, dir: &Path) -> BTreeMap<Offset, Source> {
+        let logs = self.live.keys().filter(|(_, kind)| *kind == SegmentFile::Log);
+        logs.map(|&(base, kind)| (base, Source { path: path(dir, base, kind), final_name: true })).collect()
+    }
+
+    /// Index files whose `.log` is not there.
+    fn orphans(&self) -> impl Iterator<Item = &String> {
+        let index =
+            |kind| matches!(kind, SegmentFile::OffsetIndex | SegmentFile::TimeIndex | SegmentFile::TransactionIndex);
+        self.live
+            .iter()
+            .filter(move |((base, kind), _)| index(*kind) && !self.live.contains_key(&(*base, SegmentFile::Log)))
+            .map(|(_, name)| name)
+    }
+}
+
+/// What is to be done about the leftovers of a directory.
+#[derive(Debug, Default)]
+struct Plan {
+    /// `.swap` files that take their final names.
+    swap_in: Vec<Interim>,
+    /// The base offsets that they replace.
+    replaced: Option<(Offset, Offset)>,
+    /// Files that go.
+    remove: Vec<String>,
+}
+
+fn plan(env: &Env, dir: &Path, listing: &Listing) -> Result<Plan> {
+    let of_stage = |stage| listing.interim.iter().filter(move |file| file.stage == stage);
+    let smallest_cleaned = of_stage(Stage::Cleaned).map(|file| file.base).min();
+    let aborted = |file: &&Interim| smallest_cleaned.is_some_and(|cleaned| file.base >= cleaned);
+    let mut plan = Plan::default();
+    for stage in [Stage::Deleted, Stage::Cleaned, Stage::Truncating] {
+        plan.remove.extend(of_stage(stage).map(|file| file.name.clone()));
+    }
+    plan.remove.extend(of_stage(Stage::Swap).filter(aborted).map(|file| file.name.clone()));
+    let valid: Vec<&Interim> = of_stage(Stage::Swap).filter(|file| !aborted(file)).collect();
+    for file in &valid {
+        if file.kind == SegmentFile::Log {
+            let next = next_offset_of_swap(env, dir, file)?;
+            let (low, high) = plan.replaced.unwrap_or((file.base, next));
+            plan.replaced = Some((low.min(file.base), high.max(next)));
+            plan.swap_in.push((*file).clone());
+        }
+    }
+    let has_log = |base| plan.swap_in.iter().any(|file| file.base == base);
+    let (with_log, alone): (Vec<&Interim>, Vec<&Interim>) =
+        valid.into_iter().filter(|file| file.kind != SegmentFile::Log).partition(|file| has_log(file.base));
+    // The indexes of a swapped-in segment are made anew, like every index that nobody vouches for.
+    plan.remove.extend(with_log.into_iter().chain(alone).map(|file| file.name.clone()));
+    Ok(plan)
+}
+
+/// One past the last offset of a file that is about to replace others, every batch of which is checked before.
+fn next_offset_of_swap(env: &Env, dir: &Path, file: &Interim) -> Result<Offset> {
+    let path: Arc<Path> = dir.join(&file.name).into();
+    let log = Arc::new(LogFile::open(env, &path, OpenMode::Read)?);
+    let end = Position::new(log.len()?);
+    let recovery = Recovery {
+        log: &log,
+        base: file.base,
+        start: Position::ZERO,
+        next_offset: file.base,
+        end,
+        upper: None,
+        gaps_allowed: true,
+        search_behind: false,
+    };
+    let found = recover(&recovery, |_, _, _| {})?;
+    match found.tail {
+        None => Ok(found.next_offset),
+        Some(tail) => Err(Error::corrupt(&path, tail.start, tail.reason)),
+    }
+}
+
+/// The `.log` files by base offset as they would be after recovery, and what would become of the rest.
+pub(super) fn judged(env: &Env, dir: &Path, listing: &Listing) -> Result<(BTreeMap<Offset, Source>, Vec<Leftover>)> {
+    let mut logs = listing.logs(dir);
+    let plan = plan(env, dir, listing)?;
+    if let Some((low, high)) = plan.replaced {
+        logs.retain(|base, _| *base < low || *base >= high);
+    }
+    let mut leftovers = Vec::new();
+    for file in &plan.swap_in {
+        let path: Arc<Path> = dir.join(&file.name).into();
+        leftovers.push(Leftover { path: path.to_path_buf(), fate: Fate::SwappedIn });
+        logs.insert(file.base, Source { path, final_name: false });
+    }
+    for name in plan.remove.iter().chain(listing.orphans()) {
+        leftovers.push(Leftover { path: dir.join(name), fate: Fate::Removed });
+    }
+    Ok((logs, leftovers))
+}
+
+/// Finishes or undoes what was interrupted, and says what became of each file. The caller lists anew afterwards.
+pub(super) fn finish_swaps(env: &Env, dir: &Path, listing: &Listing) -> Result<Vec<Leftover>> {
+    let plan = plan(env, dir, listing)?;
+    let mut leftovers = Vec::new();
+    let mut remove: Vec<String> = plan.remove.clone();
+    if let Some((low, high)) = plan.replaced {
+        let replaced = listing.live.iter().filter(|((base, _), _)| *base >= low && *base < high);
+        for name in replaced.map(|(_, name)| name) {
+            let aside = format!("{name}{DELETED_SUFFIX}");
+            rename(env, dir, name, &aside)?;
+            leftovers.push(Leftover { path: dir.join(name), fate: Fate::Removed });
+            remove.push(aside);
+        }
+        sync_dir(env, dir)?;
+        for file in &plan.swap_in {
+            rename(env, dir, &file.name, &file.kind.name(file.base))?;
+            leftovers.push(Leftover { path: dir.join(&file.name), fate: Fate::SwappedIn });
+        }
+        sync_dir(env, dir)?;
+    }
+    for name in plan.remove.iter().chain(listing.orphans()) {
+        leftovers.push(Leftover { path: dir.join(name), fate: Fate::Removed });
+    }
+    remove.extend(listing.orphans().cloned());
+    remove.sort();
+    remove.dedup();
+    for name in &remove {
+        remove_if_there(env, &dir.join(name))?;
+    }
+    leftovers.sort_by(|a, b| a.path.cmp(&b.path));
+    leftovers.dedup();
+    Ok(leftovers)
+}
+
+fn rename(env: &Env, dir: &Path, from: &str, to: &str) -> Result<()> {
+    let from = dir.join(from);
+    env.rename(&from, &dir.join(to)).map_err(|error| Error::io(IoOp::Rename, &from, &error))
+}
+
+pub(super) fn sync_dir(env: &Env, dir: &Path) -> Result<()> {
+    env.sync_dir(dir).map_err(|error| Error::io(IoOp::SyncDirectory, dir, &error))
+}
+
+/// Removes a file; that it is gone already is as good.
+pub(super) fn remove_if_there(env: &Env, path: &Path) -> Result<()> {
+    match env.remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(IoOp::Remove, path, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Creates a directory and the parents it lacks, and makes each new name durable (rule 12).
+pub(super) fn create_dirs(env: &Env, dir: &Path) -> Result<()> {
+    let mut missing = Vec::new();
+    let mut at = dir;
+    loop {
+        match env.metadata(at) {
+            Ok(found) if found.kind == EntryKind::Directory => break,
+            Ok(_) => {
+                let error = std::io::Error::from(std::io::ErrorKind::NotADirectory);
+                return Err(Error::io(IoOp::Open, at, &error));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => missing.push(at),
+            Err(error) => return Err(Error::io(IoOp::Inspect, at, &error)),
+        }
+        match at.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => break,
+            Some(parent) => at = parent,
+            None => break,
+        }
+    }
+    for created in missing.into_iter().rev() {
+        match env.create_dir(created) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io(IoOp::CreateDirectory, created, &error));
+            }
+            _ => {}
+        }
+        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_dir(env, parent)?;
+    }
+    Ok(())
+}

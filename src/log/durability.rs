@@ -1,0 +1,220 @@
+//! Group commit: one thread syncs, all who wait for the same offsets share it.
+//!
+//! Syncs run outside the writer mutex; appends go on meanwhile. The gate decides whose turn it is. Invariants it owns:
+//! an offset is acknowledged as durable only after every file below it, and the directory if a file is new, were
+//! synced without an error (rules 1 and 12); the failure of a sync and the end of its turn become visible in one step
+//! (rule 17a); a turn ends on every path, by a guard.
+
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Error, Result};
+use crate::offset::Offset;
+
+use super::directory::sync_dir;
+use super::shared::Shared;
+use super::writer::Capture;
+
+/// Whose turn it is to sync.
+#[derive(Debug, Default)]
+pub(super) struct Durability {
+    gate: Mutex<Gate>,
+    /// A turn ended, or the gate was shut.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    running: bool,
+    shut: Option<Shut>,
+}
+
+/// Why nobody gets a turn any more.
+#[derive(Clone, Debug)]
+enum Shut {
+    Failed(Arc<Error>),
+    Closed,
+}
+
+impl Shut {
+    fn error(&self) -> Error {
+        match self {
+            Shut::Failed(cause) => Error::Failed { cause: Arc::clone(cause) },
+            Shut::Closed => Error::Closed,
+        }
+    }
+}
+
+/// What a turn makes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Everything,
+    SealedSegments,
+}
+
+/// The right to sync, given back on every path. One that is dropped without an outcome, by a panic, fails the log.
+struct Turn<'a> {
+    durability: &'a Durability,
+    outcome: Option<std::result::Result<(), Arc<Error>>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut gate = self.durability.gate.lock();
+        gate.running = false;
+        match self.outcome.take() {
+            Some(Ok(())) => {}
+            Some(Err(cause)) => gate.shut = Some(Shut::Failed(cause)),
+            None => gate.shut = Some(Shut::Failed(Arc::new(Error::Closed))),
+        }
+        drop(gate);
+        self.durability.changed.notify_all();
+    }
+}
+
+impl Shared {
+    /// Returns once everything below `end` is durable: by this thread's sync or by another's.
+    pub(super) fn sync_to(&self, end: Offset) -> Result<()> {
+        let written = self.written_end();
+        if end > written {
+            return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
+        }
+        let mut gate = self.durability.gate.lock();
+        while self.core.synced() < end {
+            if let Some(shut) = &gate.shut {
+                return Err(shut.error());
+            }
+            if gate.running {
+                self.durability.changed.wait(&mut gate);
+                continue;
+            }
+            gate.running = true;
+            drop(gate);
+            self.take_turn(Scope::Everything)?;
+            gate = self.durability.gate.lock();
+        }
+        Ok(())
+    }
+
+    /// Makes sealed segments durable, so that the recovery point follows the roll. Lets a running sync do it.
+    pub(super) fn sync_sealed(&self) -> Result<()> {
+        let mut gate = self.durability.gate.lock();
+        while gate.running {
+            self.durability.changed.wait(&mut gate);
+        }
+        if let Some(shut) = &gate.shut {
+            return Err(shut.error());
+        }
+        gate.running = true;
+        drop(gate);
+        self.take_turn(Scope::SealedSegments)
+    }
+
+    /// One sync, by the thread whose turn it is.
+    fn take_turn(&self, scope: Scope) -> Result<()> {
+        let mut turn = Turn { durability: &self.durability, outcome: None };
+        let capture = self.writer.lock().capture(scope == Scope::SealedSegments);
+        let Some(capture) = capture else {
+            turn.outcome = Some(Ok(()));
+            return Err(Error::Closed);
+        };
+        match self.make_durable(&capture) {
+            Ok(()) => {
+                self.acknowledge(&capture);
+                turn.outcome = Some(Ok(()));
+                Ok(())
+            }
+            Err(error) => {
+                let cause = Arc::new(error);
+                self.mark_failed(&mut self.writer.lock(), &cause);
+                turn.outcome = Some(Err(Arc::clone(&cause)));
+                Err(Error::Failed { cause })
+            }
+        }
+    }
+
+    /// Closed files first: what is acknowledged may reach over a roll (rule 1).
+    fn make_durable(&self, capture: &Capture) -> Result<()> {
+        for sealed in &capture.sealed {
+            sealed.sync()?;
+        }
+        if let Some((_, active)) = &capture.active
+            && capture.end > self.core.synced()
+        {
+            active.sync()?;
+        }
+        if capture.names_unsynced {
+            sync_dir(self.core.env(), self.core.dir())?;
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&self, capture: &Capture) {
+        let mut writer = self.writer.lock();
+        writer.retire(capture);
+        for sealed in &capture.sealed {
+            sealed.publish();
+        }
+        if let Some((segment, _)) = &capture.active {
+            segment.publish(capture.position());
+        }
+        self.core.raise_synced(capture.end);
+        self.core.publish(capture.end);
+        drop(writer);
+        if capture.active.is_some() {
+            self.counters.note_sync(capture.appended.records, capture.appended.bytes);
+        }
+    }
+
+    /// The log acknowledges nothing more. The caller holds the writer mutex.
+    pub(super) fn mark_failed(&self, writer: &mut super::writer::Writer, cause: &Arc<Error>) {
+        writer.note_failure(cause);
+        self.core.set_failed();
+    }
+
+    /// Tells everyone who waits for a sync that a write failed.
+    pub(super) fn shut_failed(&self, cause: &Arc<Error>) {
+        let mut gate = self.durability.gate.lock();
+        gate.shut.get_or_insert_with(|| Shut::Failed(Arc::clone(cause)));
+        drop(gate);
+        self.durability.changed.notify_all();
+    }
+
+    /// Wakes every waiter with `Closed`, waits for a running sync to end, and keeps others from beginning. `false` if
+    /// the gate was closed before.
+    pub(super) fn shut_closed(&self) -> bool {
+        let mut gate = self.durability.gate.lock();
+        let first = !matches!(gate.shut, Some(Shut::Closed));
+        gate.shut = Some(Shut::Closed);
+        self.durability.changed.notify_all();
+        while gate.running {
+            self.durability.changed.wait(&mut gate);
+        }
+        first
+    }
+
+    /// Runs `body` while nobody syncs; if it succeeds the gate is open again.
+    pub(super) fn with_syncs_stopped(&self, body: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut gate = self.durability.gate.lock();
+        while gate.running {
+            self.durability.changed.wait(&mut gate);
+        }
+        if matches!(gate.shut, Some(Shut::Closed)) {
+            return Err(Error::Closed);
+        }
+        gate.running = true;
+        let mut turn = Turn { durability: &self.durability, outcome: None };
+        let before = gate.shut.clone();
+        drop(gate);
+        let outcome = body();
+        turn.outcome = match (&outcome, before) {
+            (Err(_), Some(Shut::Failed(cause))) => Some(Err(cause)),
+            _ => Some(Ok(())),
+        };
+        if outcome.is_ok() {
+            self.durability.gate.lock().shut = None;
+        }
+        outcome
+    }
+}

@@ -1,0 +1,304 @@
+//! Loads a directory for writing: believes `kstore.state` as far as its witness holds, recovers the rest, cuts torn
+//! tails, rebuilds indexes, and syncs what it found.
+//!
+//! Used by `open` and by `reopen` alike, so that there is one way in. The caller holds the directory's lock. It is
+//! idempotent: a crash anywhere in it leaves a directory that loads to the same log (rule 28). The invariant it owns:
+//! what it returns as durable was synced by it or by an earlier session that said so.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{LogConfig, OnDamage};
+use crate::error::{Corruption, Error, Result};
+use crate::fs::{Env, OpenMode};
+use crate::offset::{Offset, Position};
+use crate::record::{BatchHeader, verify_crc};
+use crate::segment::{IndexRules, KnownIndexes, LogFile, MaxTimestamp, Scanner, Segment, SegmentWriter, Shape};
+use crate::state::{ActiveFile, Found, RecoveryPoint, Sections, State, StateFile, Witness};
+
+use super::core::Bounds;
+use super::directory::{self, Listing, Source};
+use super::recovery::{self, Chain};
+use super::report::{Damage, Fate, Leftover, RecoveryReport, Trust};
+
+/// A log that is ready to be written to.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) segments: BTreeMap<Offset, Arc<Segment>>,
+    pub(super) bounds: Bounds,
+    pub(super) active: SegmentWriter,
+    pub(super) state_file: StateFile,
+    /// What the state file says, or would say if it were written now.
+    pub(super) state: State,
+    /// The state on disk says "clean" and must be made to say otherwise before the first change.
+    pub(super) marked_clean: bool,
+    /// Appends are refused for this.
+    pub(super) refused: Option<Error>,
+    pub(super) report: RecoveryReport,
+}
+
+/// How an opening goes about segments.
+pub(super) struct Loader<'a> {
+    pub(super) env: &'a Env,
+    pub(super) dir: &'a Path,
+    pub(super) config: &'a LogConfig,
+}
+
+impl Loader<'_> {
+    pub(super) fn load(&self) -> Result<Loaded> {
+        let mut listing = Listing::read(self.env, self.dir)?;
+        let mut report = RecoveryReport { foreign: listing.foreign.clone(), ..RecoveryReport::default() };
+        let mut disturbed = false;
+        if listing.has_leftovers() {
+            report.leftovers = directory::finish_swaps(self.env, self.dir, &listing)?;
+            disturbed = report.leftovers.iter().any(|leftover| leftover.fate == Fate::SwappedIn);
+            listing = Listing::read(self.env, self.dir)?;
+        }
+        for (_, path) in listing.torn(self.dir) {
+            report.leftovers.push(Leftover { path, fate: Fate::Kept });
+        }
+        let (state_file, found) = StateFile::open_or_create(self.env, self.dir)?;
+        let logs = listing.logs(self.dir);
+        let state = found.state().copied();
+        if !disturbed && let Some(state) = state {
+            if state_holds(self.env, &logs, &state)? {
+                let sections = state_file.read_sections()?;
+                if let Some(sizes) = clean_sizes(self.env, &logs, &state, sections)? {
+                    return self.load_clean(state_file, state, &sizes, report);
+                }
+                report.trust = Trust::FromRecoveryPoint;
+                let chain = self.recover_above(&logs, &state, &mut report)?;
+                if chain.damage().is_empty() || self.config.on_damage != OnDamage::CutAsKafka {
+                    return self.finish(state_file, Some(state), chain, report);
+                }
+            }
+        }
+        report.trust = if logs.is_empty() && matches!(found, Found::Missing) { Trust::Clean } else { Trust::Foreign };
+        let durable = state.map(|state| state.recovery_point.offset);
+        let chain = recovery::recover_all(self, &logs, durable, &mut report)?;
+        self.finish(state_file, state, chain, report)
+    }
+
+    /// Closed cleanly: nothing is read but the batch of the witness.
+    fn load_clean(
+        &self,
+        state_file: StateFile,
+        state: State,
+        sizes: &BTreeMap<Offset, u64>,
+        report: RecoveryReport,
+    ) -> Result<Loaded> {
+        let known = KnownIndexes {
+            offset_entries: state.index_marks.offset_entries,
+            time_entries: state.index_marks.time_entries,
+            position: Position::new(state.active.size),
+            max_timestamp: state.max_timestamp.map(|(timestamp, offset)| MaxTimestamp { timestamp, offset }),
+        };
+        let base = state.active.base;
+        let active = self.resume(base, state.log_end, &known)?;
+        let mut segments = BTreeMap::new();
+        for (&base, &size) in sizes {
+            segments.insert(base, Arc::new(Segment::new(self.dir, base, Position::new(size), Vec::new())));
+        }
+        segments.insert(base, Arc::clone(active.segment()));
+        let bounds = Bounds {
+            log_start: state.log_start,
+            log_end: state.log_end,
+            synced: state.log_end,
+            gaps_allowed: state.gaps_allowed,
+        };
+        Ok(Loaded { segments, bounds, active, state_file, state, marked_clean: true, refused: None, report })
+    }
+
+    /// Goes on with a segment. Should its indexes not be what the state says, they are made anew.
+    fn resume(&self, base: Offset, next_offset: Offset, known: &KnownIndexes) -> Result<SegmentWriter> {
+        let shape = self.shape();
+        match SegmentWriter::resume(self.env, self.dir, base, shape, next_offset, known, Vec::new()) {
+            Err(Error::Corrupt { .. }) => {
+                let rebuilt = recovery::rebuild_indexes(self, base, known.position)?;
+                SegmentWriter::resume(self.env, self.dir, base, shape, next_offset, &rebuilt, Vec::new())
+            }
+            answer => answer,
+        }
+    }
+
+    /// Recovers what lies above the recovery point; what lies below is believed.
+    fn recover_above(
+        &self,
+        logs: &BTreeMap<Offset, Source>,
+        state: &State,
+        report: &mut RecoveryReport,
+    ) -> Result<Chain> {
+        let mut chain = Chain::default();
+        for (&base, source) in logs.range(..state.recovery_point.segment_base) {
+            let size = recovery::file_size(self.env, &source.path)?;
+            chain.segments.insert(base, Arc::new(Segment::new(self.dir, base, Position::new(size), Vec::new())));
+        }
+        recovery::recover_from(self, logs, state, &mut chain, report)?;
+        Ok(chain)
+    }
+
+    /// Puts a recovered chain of segments into service.
+    fn finish(
+        &self,
+        mut state_file: StateFile,
+        before: Option<State>,
+        mut chain: Chain,
+        mut report: RecoveryReport,
+    ) -> Result<Loaded> {
+        let log_start = self.log_start(before.as_ref(), &chain);
+        let next_offset = chain.next_offset.max(log_start);
+        let active = match chain.last.take() {
+            Some(last) if last.unusable_from.is_none() && last.next_offset == next_offset => {
+                let shape = self.shape();
+                let damage = last.damage;
+                SegmentWriter::resume(self.env, self.dir, last.base, shape, next_offset, &last.known, damage)?
+            }
+            last => {
+                if let Some(last) = last {
+                    let end = last.known.position;
+                    let segment = Segment::new(self.dir, last.base, end, last.damage);
+                    chain.segments.insert(last.base, Arc::new(segment));
+                }
+                SegmentWriter::create(self.env, self.dir, next_offset, self.shape())?
+            }
+        };
+        chain.segments.insert(active.base(), Arc::clone(active.segment()));
+        directory::sync_dir(self.env, self.dir)?;
+        report.damage = chain.damage();
+        let refused = self.refusal(before.as_ref(), &report.damage);
+        let gaps_allowed = chain.gaps_allowed;
+        let state = State {
+            generation: before.map_or(0, |state| state.generation) + 1,
+            clean: false,
+            log_start,
+            log_end: next_offset,
+            recovery_point: RecoveryPoint {
+                offset: next_offset,
+                segment_base: active.base(),
+                position: active.position(),
+            },
+            witness: chain.witness,
+            active: ActiveFile { base: active.base(), size: active.position().value() },
+            index_marks: active.write_indexes(),
+            max_timestamp: active.max_timestamp().map(|max| (max.timestamp, max.offset)),
+            gaps_allowed,
+            sync_failed: false,
+            damage_accepted: !report.damage.is_empty() && refused.is_none(),
+        };
+        if refused.is_none() {
+            // What was recovered is durable; from here on the state vouches for it.
+            state_file.write(&state)?;
+            state_file.sync()?;
+        }
+        let bounds = Bounds { log_start, log_end: next_offset, synced: next_offset, gaps_allowed };
+        Ok(Loaded { segments: chain.segments, bounds, active, state_file, state, marked_clean: false, refused, report })
+    }
+
+    fn log_start(&self, before: Option<&State>, chain: &Chain) -> Offset {
+        let first = chain.first_base().unwrap_or(Offset::ZERO);
+        before.map_or(first, |state| state.log_start.max(first))
+    }
+
+    /// Damage refuses appends, unless it was accepted, now or in an earlier session.
+    fn refusal(&self, before: Option<&State>, damage: &[Damage]) -> Option<Error> {
+        let first = damage.first()?;
+        let accepted = before.is_some_and(|state| state.damage_accepted) || self.config.on_damage != OnDamage::Refuse;
+        (!accepted).then(|| Error::Damaged {
+            path: first.path.as_path().into(),
+            position: first.position,
+            reason: first.reason,
+        })
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        shape(self.env, self.config)
+    }
+
+    pub(super) fn index_rules(&self) -> IndexRules {
+        index_rules(self.config)
+    }
+}
+
+fn index_rules(config: &LogConfig) -> IndexRules {
+    IndexRules { max_bytes: config.segment_index_bytes, interval_bytes: config.index_interval_bytes }
+}
+
+/// What a segment writer needs of the configuration. The jitter is drawn anew for each segment.
+pub(super) fn shape(env: &Env, config: &LogConfig) -> Shape {
+    let jitter = config.segment_jitter_ms.min(config.segment_ms);
+    let drawn = if jitter == 0 { 0 } else { env.random() % jitter };
+    Shape {
+        segment_bytes: config.segment_bytes,
+        segment_ms: config.segment_ms - drawn,
+        write_mode: config.write_mode,
+        indexes: index_rules(config),
+    }
+}
+
+/// Whether the batch that the state calls its witness still stands where it says: one read.
+pub(super) fn state_holds(env: &Env, logs: &BTreeMap<Offset, Source>, state: &State) -> Result<bool> {
+    let Some(witness) = state.witness else {
+        // Nothing was durable yet, so that there is nothing to contradict.
+        return Ok(state.recovery_point.position == Position::ZERO);
+    };
+    let Some(source) = logs.get(&witness.segment_base) else { return Ok(false) };
+    let log = Arc::new(LogFile::open(env, &source.path, OpenMode::Read)?);
+    let end = Position::new(log.len()?);
+    if witness.position >= end {
+        return Ok(false);
+    }
+    match witnessed_batch(log, &witness, end) {
+        Ok(stands) => Ok(stands),
+        Err(Error::Corrupt { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn witnessed_batch(log: Arc<LogFile>, witness: &Witness, end: Position) -> Result<bool> {
+    let mut scan = Scanner::new(log, witness.position, end);
+    let Some(header) = scan.peek()? else { return Ok(false) };
+    let same = header.crc == witness.crc && header.last_offset() == witness.last_offset;
+    let base = header.base_offset().unwrap_or(witness.base_offset);
+    Ok(same && base == witness.base_offset && verify_crc(scan.batch(&header)?, &header).is_ok())
+}
+
+/// The witness that a batch makes.
+pub(super) fn witness_of(segment_base: Offset, position: Position, header: &BatchHeader) -> Witness {
+    Witness {
+        base_offset: header.base_offset().unwrap_or(header.last_offset()),
+        last_offset: header.last_offset(),
+        segment_base,
+        position,
+        crc: header.crc,
+    }
+}
+
+/// The sizes of the sealed segments, if the directory is still as a clean close left it.
+pub(super) fn clean_sizes(
+    env: &Env,
+    logs: &BTreeMap<Offset, Source>,
+    state: &State,
+    sections: Option<Sections>,
+) -> Result<Option<BTreeMap<Offset, u64>>> {
+    let Some(sections) = sections.filter(|_| state.clean) else { return Ok(None) };
+    let Some((&last, source)) = logs.last_key_value() else { return Ok(None) };
+    if last != state.active.base || recovery::file_size(env, &source.path)? != state.active.size {
+        return Ok(None);
+    }
+    let sizes: BTreeMap<Offset, u64> = sections.into_iter().collect();
+    let sealed = logs.keys().filter(|&&base| base != last);
+    Ok(sealed.eq(sizes.keys()).then_some(sizes))
+}
+
+/// Damage as it is reported.
+pub(super) fn missing_end(path: &Path, found: Offset, durable: Offset, size: u64) -> Damage {
+    Damage {
+        path: path.to_path_buf(),
+        position: Position::new(size),
+        end: Position::new(size),
+        first_offset: found,
+        next_offset: durable,
+        reason: Corruption::Shortened { length: found.value(), durable: durable.value() },
+    }
+}

@@ -1,0 +1,351 @@
+//! One log: the facade, [`Log`], and the files behind its verbs.
+//!
+//! | file | what |
+//! |---|---|
+//! | `open`, `directory`, `load`, `recovery`, `torn` | claim a directory, judge its names, recover its segments |
+//! | `read_only` | the same judgement, in memory, for readers without a lock |
+//! | `shared`, `writer` | what all handles share; what stands under the writer mutex |
+//! | `append`, `durability`, `worker` | append and roll; group commit; the background |
+//! | `core`, `read`, `cursor`, `records`, `reversed` | what readers share, and reading |
+//! | `report` | what a log says about itself |
+//!
+//! This file holds no logic: each method is one call to the file that does the work.
+
+use std::ops::RangeBounds;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::LogConfig;
+use crate::error::Result;
+use crate::fs::Env;
+use crate::offset::{Offset, Timestamp};
+use crate::record::{BatchBuilder, Record};
+use crate::slice::{LogSlice, Sent};
+
+mod append;
+mod core;
+mod cursor;
+mod directory;
+mod durability;
+mod load;
+mod open;
+mod read;
+mod read_only;
+mod records;
+mod recovery;
+mod report;
+mod reversed;
+mod shared;
+mod torn;
+mod worker;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::core::ReadUpTo;
+pub use append::{AppendOptions, Appended};
+pub use read::Reader;
+pub use records::{Batches, Records};
+pub use report::{Damage, Fate, Leftover, RecoveryReport, SegmentInfo, Stats, TornTail, Trust};
+pub use reversed::RecordsReversed;
+
+use shared::Shared;
+
+/// A durable, ordered, replayable log in one directory.
+///
+/// A handle is cheap to clone and may be used from any number of threads at once. Appends take turns; reads wait for
+/// nobody. Dropping the last handle closes the log, without telling of errors; [`Log::close`] tells.
+///
+/// ```
+/// use kstore::{Log, LogConfig, Record};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let log = Log::open(dir.path().join("orders-0"), LogConfig::default())?;
+/// let appended = log.append(&[Record::new("o-7", "paid")])?;
+/// log.sync()?;
+/// for record in log.records(appended.base_offset()..)? {
+///     assert_eq!(record?.value(), Some(&b"paid"[..]));
+/// }
+/// log.close()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Log {
+    handle: Arc<Handle>,
+}
+
+/// Closes the log when the last clone of it goes.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Whoever wants to know how closing went calls `close`.
+        drop(self.shared.close());
+    }
+}
+
+impl Log {
+    /// Opens a log for writing, creating its directory and the parents it lacks if need be.
+    ///
+    /// After a crash this recovers: a torn tail is cut off and kept aside, indexes are rebuilt, and what was found is
+    /// made durable; [`Log::recovery_report`] tells. Damage below what was durable is left as it is, and appends are
+    /// refused, unless `on_damage` says otherwise.
+    ///
+    /// # Errors
+    /// `InvalidConfig`; `AlreadyOpen` if any process has the directory open; `BelongsToDataDirectory` inside a Kafka
+    /// broker's directory; `NotALog` for a directory that holds other things; `DuplicateBaseOffset` and
+    /// `MisnamedSegment` for names that contradict each other; `Corrupt`, `Io` and `StorageFull` from recovery.
+    pub fn open(dir: impl AsRef<Path>, config: LogConfig) -> Result<Log> {
+        Log::open_in(&Env::real(), dir.as_ref(), config)
+    }
+
+    /// Opens a directory for reading only: no lock is taken and no byte is changed. It may be live, crashed, or a Kafka
+    /// broker's. The reader sees what was there when it was opened.
+    ///
+    /// # Errors
+    /// `Io` if the directory cannot be read, `NotALog` and its kin if it is none.
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Reader> {
+        Ok(Reader::over(read_only::open(&Env::real(), dir.as_ref())?))
+    }
+
+    /// A log on the simulated disk: for tests that want no temporary directory. It is gone with its last handle.
+    ///
+    /// # Errors
+    /// `InvalidConfig`.
+    #[cfg(feature = "sim")]
+    pub fn in_memory(config: LogConfig) -> Result<Log> {
+        let disk = crate::fs::SimDisk::new(0);
+        Log::open_in(&Env::sim(&disk), Path::new("/log"), config)
+    }
+
+    pub(crate) fn open_in(env: &Env, dir: &Path, config: LogConfig) -> Result<Log> {
+        let shared = Shared::open(env, dir, config)?;
+        Ok(Log { handle: Arc::new(Handle { shared }) })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// Appends records as one batch, compressed as configured. Readers see it when this returns, and it survives the
+    /// end of the process; it survives a power cut once it is synced, which under [`SyncPolicy::Always`] it is.
+    /// No records are no error: the answer names the log end.
+    ///
+    /// [`SyncPolicy::Always`]: crate::SyncPolicy::Always
+    ///
+    /// # Errors
+    /// `InvalidRecord`, `BatchTooLarge`, `OffsetsExhausted`; `StorageFull`, after which the log is as before; `Failed`
+    /// after a failed write or sync; `Damaged`; `Closed`.
+    pub fn append(&self, records: &[Record<'_>]) -> Result<Appended> {
+        self.shared().append(&AppendOptions::default(), records)
+    }
+
+    /// Appends records as one batch, with options.
+    ///
+    /// # Errors
+    /// As [`Log::append`], and `UnexpectedLogEnd` if the log does not end where `expect_log_end` says.
+    pub fn append_with(&self, options: &AppendOptions, records: &[Record<'_>]) -> Result<Appended> {
+        self.shared().append(options, records)
+    }
+
+    /// Appends what a builder holds as one batch, compressed as the builder says, and clears the builder. If the append
+    /// fails the builder keeps its records.
+    ///
+    /// # Errors
+    /// As [`Log::append_with`].
+    pub fn append_built(&self, options: &AppendOptions, builder: &mut BatchBuilder) -> Result<Appended> {
+        self.shared().append_built(options, builder)
+    }
+
+    /// Appends the encoded batches of a client (format version 2, any codec). They are validated whole; their first
+    /// bytes are written anew with offsets and leader epoch, the rest is neither encoded again nor copied. Each batch
+    /// is atomic, several are not so together. Producer fields are stored as they are.
+    ///
+    /// # Errors
+    /// As [`Log::append_with`], and `InvalidBatch`, `UnsupportedCompression`.
+    pub fn append_batch(&self, options: &AppendOptions, encoded: &[u8]) -> Result<Appended> {
+        self.shared().append_batch(options, encoded)
+    }
+
+    /// Makes everything appended so far durable, and returns the end of it.
+    ///
+    /// # Errors
+    /// `Failed`: nothing is acknowledged until [`Log::reopen`] succeeds. `Closed`.
+    #[doc(alias = "flush")]
+    #[doc(alias = "fsync")]
+    pub fn sync(&self) -> Result<Offset> {
+        let end = self.shared().written_end();
+        self.shared().sync_to(end)?;
+        Ok(self.synced_offset().max(end))
+    }
+
+    /// Makes everything below `end` durable. Callers at the same time share one sync.
+    ///
+    /// # Errors
+    /// As [`Log::sync`], and `OffsetOutOfRange` if `end` lies above the log end.
+    #[doc(alias = "flush")]
+    pub fn sync_to(&self, end: Offset) -> Result<()> {
+        self.shared().sync_to(end)
+    }
+
+    /// Calls back once everything below `end` is durable, with the synced offset, or with the failure that prevents it.
+    /// The worker syncs for it. The callback runs on the worker (under `Worker::Caller` in [`Log::run_once`]), under no
+    /// lock; it may use the log.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange`, `Closed`; the callback is dropped then.
+    pub fn on_synced(&self, end: Offset, callback: impl FnOnce(Result<Offset>) + Send + 'static) -> Result<()> {
+        self.shared().order_callback(end, Box::new(callback))
+    }
+
+    /// A reader that sees everything appended. It stays valid when the log is closed, and then says so.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::over(Arc::clone(&self.shared().core))
+    }
+
+    /// Whole batches from the one that holds `from` on: as many as fit `max_bytes`, at least one, from one segment.
+    /// At the log end: an empty slice.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange`, `Corrupt`, `Io`, `Closed`.
+    pub fn read(&self, from: Offset, max_bytes: u64) -> Result<LogSlice> {
+        self.reader().read(from, max_bytes)
+    }
+
+    /// The records of a range of offsets, in order; the range ends at the log end as of this call.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange` if the range begins outside the log; later ones come from the iterator.
+    pub fn records(&self, range: impl RangeBounds<Offset>) -> Result<Records> {
+        self.reader().records(range)
+    }
+
+    /// The records of a range of offsets, last first.
+    ///
+    /// # Errors
+    /// As [`Log::records`].
+    pub fn records_reversed(&self, range: impl RangeBounds<Offset>) -> Result<RecordsReversed> {
+        self.reader().records_reversed(range)
+    }
+
+    /// Sends whole batches from the one that holds `from` on, without a copy through this process: as
+    /// [`Log::read`] and then [`LogSlice::send_to`].
+    ///
+    /// # Errors
+    /// As both.
+    pub fn send_to(&self, fd: impl AsFd, from: Offset, max_bytes: u64) -> Result<Sent> {
+        self.read(from, max_bytes)?.send_to(fd)
+    }
+
+    /// The first offset of the log.
+    #[must_use]
+    pub fn log_start_offset(&self) -> Offset {
+        self.shared().core.log_start()
+    }
+
+    /// One past the last offset that readers see. After a failure: the synced offset.
+    #[must_use]
+    pub fn log_end_offset(&self) -> Offset {
+        self.shared().core.log_end()
+    }
+
+    /// Everything below is durable.
+    #[must_use]
+    pub fn synced_offset(&self) -> Offset {
+        self.shared().core.synced()
+    }
+
+    /// The offset from which recovery would begin; the same as the synced offset.
+    #[must_use]
+    pub fn recovery_point(&self) -> Offset {
+        self.shared().core.synced()
+    }
+
+    /// Equals the log end, as long as nothing sets it.
+    #[must_use]
+    pub fn high_watermark(&self) -> Offset {
+        self.log_end_offset()
+    }
+
+    /// Equals the high watermark, as long as there are no transactions.
+    #[must_use]
+    pub fn last_stable_offset(&self) -> Offset {
+        self.log_end_offset()
+    }
+
+    /// Ends the active segment and begins another; returns the base offset of the active one. An empty one stays.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn roll(&self) -> Result<Offset> {
+        self.shared().roll()
+    }
+
+    /// Changes limits and policies of the open log. `worker` and `on_damage` are fixed at open.
+    ///
+    /// # Errors
+    /// `InvalidConfig`; then nothing is changed.
+    pub fn update_config(&self, change: impl FnOnce(LogConfig) -> LogConfig) -> Result<()> {
+        self.shared().update_config(change)
+    }
+
+    /// Does now what the worker would do, and what is due at `now`: interval syncs, syncs of sealed segments, callbacks.
+    ///
+    /// # Errors
+    /// `Failed`, `Closed`.
+    pub fn run_once(&self, now: Timestamp) -> Result<()> {
+        self.shared().run_once(now)
+    }
+
+    /// The segments, oldest first.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`, `Closed`.
+    pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
+        self.reader().segments()
+    }
+
+    /// Counters and states.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared().stats()
+    }
+
+    /// What the last opening, or reopening, found and did.
+    #[must_use]
+    pub fn recovery_report(&self) -> RecoveryReport {
+        RecoveryReport::clone(&self.shared().core.report())
+    }
+
+    /// The log's directory, without symbolic links.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.shared().core.dir()
+    }
+
+    /// Recovers in place after a failed write or sync: what is whole on disk is made durable again, the rest is cut
+    /// off. Slices and readers stay valid. Nothing happens if the log has not failed.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; the log stays failed then.
+    pub fn reopen(&self) -> Result<()> {
+        self.shared().reopen()
+    }
+
+    /// Wakes everyone who waits with `Closed`, makes everything durable, marks the directory clean, ends the worker and
+    /// unlocks the directory. Slices stay readable. A second call does nothing.
+    ///
+    /// # Errors
+    /// What kept the log from being closed cleanly; it is closed all the same, and the next opening recovers.
+    pub fn close(&self) -> Result<()> {
+        self.shared().close()
+    }
+}

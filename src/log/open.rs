@@ -1,0 +1,71 @@
+//! Claims a directory: finds it, creates it, says whose it is, and locks it.
+//!
+//! Nothing in the directory is changed here but its lock file. The invariant it owns: a directory that is no log, or
+//! that belongs to a Kafka broker, or that is open elsewhere, is left as it was.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, IoOp, Result};
+use crate::fs::{Env, LockKind};
+use crate::names::{DATA_DIRECTORY_MARKERS, LOCK};
+use crate::offset::Offset;
+use crate::segment::Segment;
+
+use super::core::Bounds;
+use super::directory::{Listing, create_dirs};
+use super::report::RecoveryReport;
+use super::writer::DirectoryLocks;
+
+/// What readers get of a loaded log.
+#[derive(Debug)]
+pub(super) struct Readable {
+    pub(super) segments: BTreeMap<Offset, Arc<Segment>>,
+    pub(super) bounds: Bounds,
+    pub(super) report: RecoveryReport,
+}
+
+/// The directory's real path, and the locks on it.
+pub(super) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)> {
+    create_dirs(env, dir)?;
+    let dir: Arc<Path> = canonical(env, dir)?;
+    if let Some(parent) = dir.parent() {
+        for marker in DATA_DIRECTORY_MARKERS {
+            if exists(env, &parent.join(marker))? {
+                return Err(Error::BelongsToDataDirectory { path: dir, marker });
+            }
+        }
+    }
+    // Before the lock file is created, for a directory that is no log must not get one.
+    Listing::read(env, &dir)?;
+    let own = lock(env, &dir, LockKind::Exclusive)?;
+    let parent = match dir.parent() {
+        Some(parent) if exists(env, &parent.join(LOCK))? => Some(lock(env, parent, LockKind::Shared)?),
+        _ => None,
+    };
+    Ok((dir, super::shared::Shared::locks_of(own, parent)))
+}
+
+/// The path without symbolic links, so that two ways to a directory are one.
+pub(super) fn canonical(env: &Env, dir: &Path) -> Result<Arc<Path>> {
+    let found = env.canonicalize(dir).map_err(|error| Error::io(IoOp::Open, dir, &error))?;
+    Ok(found.into())
+}
+
+fn exists(env: &Env, path: &Path) -> Result<bool> {
+    match env.metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(IoOp::Inspect, path, &error)),
+    }
+}
+
+fn lock(env: &Env, dir: &Path, kind: LockKind) -> Result<crate::fs::Lock> {
+    let path = dir.join(LOCK);
+    match env.try_lock(&path, kind) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(Error::AlreadyOpen { path: dir.into() }),
+        Err(error) => Err(Error::io(IoOp::Lock, &path, &error)),
+    }
+}

@@ -1,0 +1,272 @@
+//! The reading side of a log as a value of its own: slices, records and batches from any offset.
+//!
+//! It writes nothing and decides nothing about damage but whether to pass over it. The invariant it owns: no call here
+//! takes the writer's lock or waits for a sync, so that hundreds of readers do not slow the writer down.
+
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::offset::{Offset, Position};
+use crate::record::BatchHeader;
+use crate::slice::{FileRange, LogSlice, Walk, first_offset};
+
+use super::ReadUpTo;
+use super::core::Core;
+use super::cursor::{Cursor, Place, open};
+use super::records::{Batches, Records};
+use super::report::{RecoveryReport, SegmentInfo};
+use super::reversed::RecordsReversed;
+
+/// A slice up to this size is measured by walking its batches, as most of it was read with the first batch. For the
+/// end of a larger one the offset index is asked.
+const WALKED_BYTES: u64 = 8 << 10;
+
+/// Reads a log. Cheap to make and to clone, and independent of the writer: it neither waits for appends nor for syncs.
+///
+/// Each call sees the log as it is at that moment. When the log is closed, new calls give [`Error::Closed`]; slices
+/// stay readable.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    core: Arc<Core>,
+    up_to: ReadUpTo,
+    skip_damaged: bool,
+}
+
+impl Reader {
+    /// A reader of everything that was appended.
+    pub(crate) fn over(core: Arc<Core>) -> Reader {
+        Reader { core, up_to: ReadUpTo::LogEnd, skip_damaged: false }
+    }
+
+    /// The reader, seeing no further than this.
+    #[must_use]
+    pub fn up_to(mut self, up_to: ReadUpTo) -> Reader {
+        self.up_to = up_to;
+        self
+    }
+
+    /// The reader, going on behind damage: each damaged place gives one error, and reading continues at the next batch
+    /// that can be found.
+    #[must_use]
+    pub fn skip_damaged(mut self) -> Reader {
+        self.skip_damaged = true;
+        self
+    }
+
+    /// Whole batches, the first of which holds `from`, or comes next where `from` was compacted away. As many as fit
+    /// `max_bytes` and lie in one segment, but at least one, however large. Empty at the end.
+    ///
+    /// No record is read for this and no checksum verified; the slice's iterators do that.
+    ///
+    /// # Errors
+    /// [`Error::OffsetOutOfRange`] below the log start and above the log end, [`Error::Corrupt`] in a damaged range,
+    /// [`Error::Closed`] after the log was closed.
+    pub fn read(&self, from: Offset, max_bytes: u64) -> Result<LogSlice> {
+        self.core.check_range(from, self.up_to)?;
+        let end = self.log_end_offset();
+        if from >= end {
+            return Ok(LogSlice::empty(from, from));
+        }
+        let mut cursor = self.cursor(from, end);
+        let first = loop {
+            match cursor.seek() {
+                None => return Ok(LogSlice::empty(from, end)),
+                Some(Ok(header)) => break header,
+                Some(Err(Error::Corrupt { .. })) if self.skip_damaged => {}
+                Some(Err(error)) => return Err(error),
+            }
+        };
+        let end = cursor.end();
+        let Some(place) = cursor.place() else { return Ok(LogSlice::empty(from, end)) };
+        let start = place.walk.position();
+        let (slice_end, next_offset) = self.measure(place, &first, max_bytes, end)?;
+        let range = FileRange {
+            file: Arc::clone(place.walk.scan().file()),
+            segment: place.segment.base(),
+            start,
+            end: slice_end,
+            gaps_allowed: self.core.gaps_allowed(),
+            limits: self.core.decode_limits(),
+        };
+        Ok(LogSlice::new(range, from, next_offset))
+    }
+
+    /// The records of a range, the first one first. It ends at the log end as of this call; a range without an
+    /// offset gives nothing.
+    ///
+    /// # Errors
+    /// [`Error::OffsetOutOfRange`] if the range begins below the log start or above the log end, [`Error::Closed`]
+    /// after the log was closed.
+    pub fn records(&self, range: impl RangeBounds<Offset>) -> Result<Records> {
+        let (from, end) = self.resolve(&range)?;
+        Ok(Records::new(self.cursor(from, end), from, end, self.skip_damaged))
+    }
+
+    /// The records of a range, the last one first. Memory does not grow with the range.
+    ///
+    /// # Errors
+    /// As [`Reader::records`].
+    pub fn records_reversed(&self, range: impl RangeBounds<Offset>) -> Result<RecordsReversed> {
+        let (from, end) = self.resolve(&range)?;
+        Ok(RecordsReversed::new(Arc::clone(&self.core), from, end, self.up_to, self.skip_damaged))
+    }
+
+    /// The batches that hold a range, as they are stored.
+    ///
+    /// # Errors
+    /// As [`Reader::records`].
+    pub fn batches(&self, range: impl RangeBounds<Offset>) -> Result<Batches> {
+        let (from, end) = self.resolve(&range)?;
+        Ok(Batches::new(self.cursor(from, end)))
+    }
+
+    /// The first offset of the log.
+    #[must_use]
+    pub fn log_start_offset(&self) -> Offset {
+        self.core.log_start()
+    }
+
+    /// One past the last offset that this reader sees.
+    #[must_use]
+    pub fn log_end_offset(&self) -> Offset {
+        self.core.end_for(self.up_to)
+    }
+
+    /// One past the last offset that is known to be on disk.
+    #[must_use]
+    pub fn synced_offset(&self) -> Offset {
+        self.core.synced()
+    }
+
+    /// The segments as they are now, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] after the log was closed; [`Error::Io`] if a time index cannot be read.
+    pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
+        if self.core.is_closed() {
+            return Err(Error::Closed);
+        }
+        let log_end = self.core.log_end();
+        let segments = self.core.all_segments();
+        let next_bases = segments.iter().skip(1).map(|next| next.base()).chain([log_end]);
+        let mut infos = Vec::with_capacity(segments.len());
+        for (index, (segment, next_offset)) in segments.iter().zip(next_bases).enumerate() {
+            let handles = open(&self.core, segment, segment.base())?;
+            let last_time = match &handles.time_index {
+                Some(index) => index.last()?,
+                None => None,
+            };
+            infos.push(SegmentInfo {
+                base_offset: segment.base(),
+                next_offset,
+                size_bytes: segment.published().value(),
+                largest_timestamp: last_time.map(|entry| entry.timestamp),
+                active: index + 1 == segments.len(),
+            });
+        }
+        Ok(infos)
+    }
+
+    /// What opening the log found and did.
+    #[must_use]
+    pub fn recovery_report(&self) -> RecoveryReport {
+        RecoveryReport::clone(&self.core.report())
+    }
+
+    /// The log's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.core.dir()
+    }
+
+    fn cursor(&self, from: Offset, end: Offset) -> Cursor {
+        Cursor::new(Arc::clone(&self.core), from, end, self.up_to, self.skip_damaged)
+    }
+
+    /// The range in the bounds of the log: from the first offset, to before the second.
+    fn resolve(&self, range: &impl RangeBounds<Offset>) -> Result<(Offset, Offset)> {
+        let log_end = self.log_end_offset();
+        let from = match range.start_bound() {
+            Bound::Unbounded => self.core.log_start(),
+            Bound::Included(&from) => from,
+            Bound::Excluded(&before) => behind(before),
+        };
+        self.core.check_range(from, self.up_to)?;
+        let end = match range.end_bound() {
+            Bound::Unbounded => log_end,
+            Bound::Included(&last) => behind(last),
+            Bound::Excluded(&end) => end,
+        };
+        Ok((from, end.min(log_end)))
+    }
+
+    /// Where a slice ends that begins at the batch of `first`, where the cursor stands, and the offset behind it.
+    fn measure(
+        &self,
+        place: &mut Place,
+        first: &BatchHeader,
+        max_bytes: u64,
+        end: Offset,
+    ) -> Result<(Position, Offset)> {
+        let start = place.walk.position();
+        let budget = max_bytes.max(first.size_bytes);
+        let known_damage = place.segment.next_damage(start).unwrap_or(place.walk.scan().end());
+        let limit = Position::new(start.value().saturating_add(budget)).min(known_damage).min(place.walk.scan().end());
+        place.walk.pass(first);
+        if limit - start > WALKED_BYTES
+            && let Some(walk) = self.jump(place, limit, end)?
+        {
+            place.walk = walk;
+        }
+        while let Some(header) = next_within(&mut place.walk, limit, end)? {
+            place.walk.pass(&header);
+        }
+        Ok((place.walk.position(), place.walk.due()))
+    }
+
+    /// A walk that begins at the last batch below `limit` that the offset index knows, if that saves anything.
+    fn jump(&self, place: &Place, limit: Position, end: Offset) -> Result<Option<Walk>> {
+        let Some(index) = &place.handles.offset_index else { return Ok(None) };
+        let last_below = match index.upper_bound_by_position(limit)? {
+            Some(entry) => Offset::new(entry.offset.value().saturating_sub(1)),
+            None => Offset::MAX,
+        };
+        let target = last_below.min(Offset::new(end.value().saturating_sub(1)));
+        let scan = place.segment.scan_towards(&place.handles, target)?;
+        let base = place.segment.base();
+        let mut walk = Walk::new(scan, base, self.core.gaps_allowed());
+        if walk.position() <= place.walk.position() || walk.position() > limit {
+            return Ok(None);
+        }
+        match walk.peek() {
+            // What lies before a batch of an old format is not known from its header.
+            Ok(Some(header)) if !header.is_legacy() && first_offset(&header) >= place.walk.due() => {
+                walk.resume_at(walk.position(), first_offset(&header));
+                Ok(Some(walk))
+            }
+            Ok(_) | Err(Error::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The next batch, if it ends by `limit` and lies below `end`. Damage ends a slice; who reads on there is told.
+fn next_within(walk: &mut Walk, limit: Position, end: Offset) -> Result<Option<BatchHeader>> {
+    if walk.position() >= limit {
+        return Ok(None);
+    }
+    match walk.peek() {
+        Ok(Some(header)) => {
+            let fits = walk.position() + header.size_bytes <= limit && header.last_offset() < end;
+            Ok(fits.then_some(header))
+        }
+        Ok(None) | Err(Error::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn behind(offset: Offset) -> Offset {
+    Offset::new(offset.value().saturating_add(1))
+}

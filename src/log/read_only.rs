@@ -1,0 +1,186 @@
+//! Opens a directory for reading only: no lock is taken, not a byte is changed, and the directory may be live, crashed
+//! or Kafka's.
+//!
+//! What an opening for writing would recover is judged by the same code, in memory. Indexes are used only as far as
+//! the log itself confirms them. The invariant it owns: this module calls nothing that changes a file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::LogConfig;
+use crate::error::Result;
+use crate::fs::{Env, OpenMode};
+use crate::names::LOCK;
+use crate::offset::{Offset, Position};
+use crate::segment::{DamagedRange, LogFile, Recovered, Recovery, Segment, recover};
+use crate::state::{self, State};
+
+use super::core::{Bounds, Core};
+use super::directory::{self, Listing, Source};
+use super::load::{clean_sizes, state_holds};
+use super::open::canonical;
+use super::recovery::file_size;
+use super::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
+
+/// Opens a directory for reading what is there now.
+pub(super) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
+    let dir = canonical(env, dir)?;
+    let listing = Listing::read(env, &dir)?;
+    let (logs, leftovers) = directory::judged(env, &dir, &listing)?;
+    let disturbed = leftovers.iter().any(|leftover| leftover.fate == Fate::SwappedIn);
+    let mut report = RecoveryReport { foreign: listing.foreign.clone(), leftovers, ..RecoveryReport::default() };
+    for (_, path) in listing.torn(&dir) {
+        report.leftovers.push(Leftover { path, fate: Fate::Kept });
+    }
+    let (found, sections) = state::read(env, &dir)?;
+    let mut opening = Opening { env, dir: &dir, logs: &logs, report, segments: BTreeMap::new() };
+    let bounds = match found.state() {
+        Some(state) if !disturbed && state_holds(env, &logs, state)? => {
+            match clean_sizes(env, &logs, state, sections)? {
+                Some(sizes) => opening.clean(state, &sizes),
+                None => opening.above(state)?,
+            }
+        }
+        state => opening.foreign(state)?,
+    };
+    let Opening { mut report, segments, .. } = opening;
+    if env.is_locked(&dir.join(LOCK)).unwrap_or(false) {
+        // The end of a log that somebody is writing is his affair.
+        report.torn.clear();
+    }
+    let defaults = LogConfig::default();
+    let core =
+        Core::new(env.clone(), Arc::clone(&dir), defaults.max_open_segments, defaults.max_decompressed_message_bytes);
+    core.install(segments, bounds, report);
+    Ok(Arc::new(core))
+}
+
+struct Opening<'a> {
+    env: &'a Env,
+    dir: &'a Path,
+    logs: &'a BTreeMap<Offset, Source>,
+    report: RecoveryReport,
+    segments: BTreeMap<Offset, Arc<Segment>>,
+}
+
+impl Opening<'_> {
+    fn clean(&mut self, state: &State, sizes: &BTreeMap<Offset, u64>) -> Bounds {
+        for (&base, &size) in sizes {
+            self.vouched(base, Position::new(size));
+        }
+        self.vouched(state.active.base, Position::new(state.active.size));
+        bounds(state, state.log_end, state.log_end)
+    }
+
+    /// Not closed, or open right now: what lies above the recovery point is walked.
+    fn above(&mut self, state: &State) -> Result<Bounds> {
+        self.report.trust = Trust::FromRecoveryPoint;
+        let point = state.recovery_point;
+        for (&base, source) in self.logs.range(..point.segment_base) {
+            let size = file_size(self.env, &source.path)?;
+            self.vouched(base, Position::new(size));
+        }
+        let mut due = point.offset;
+        let mut rest = self.logs.range(point.segment_base..).peekable();
+        while let Some((&base, source)) = rest.next() {
+            if base != point.segment_base && base != due && !(state.gaps_allowed && base > due) {
+                break;
+            }
+            let upper = rest.peek().map(|(next, _)| **next);
+            let start = if base == point.segment_base { point.position } else { Position::ZERO };
+            let found = self.walk(base, source, (start, due), upper, state.gaps_allowed, false)?;
+            due = found.next_offset;
+            let ends_here = found.tail.is_some_and(|tail| !(tail.is_zeros() && upper == Some(due)));
+            self.note_tail(source, &found);
+            self.keep(base, source, found.good_end, found.damage);
+            if ends_here {
+                break;
+            }
+        }
+        Ok(bounds(state, due, point.offset))
+    }
+
+    /// Nobody vouches for anything. Only the last segment is walked, to find the end; the others are checked as they
+    /// are read.
+    fn foreign(&mut self, state: Option<&State>) -> Result<Bounds> {
+        let nothing_here = self.logs.is_empty() && state.is_none();
+        self.report.trust = if nothing_here { Trust::Clean } else { Trust::Foreign };
+        let first = self.logs.keys().next().copied().unwrap_or_default();
+        let mut end = first;
+        for (&base, source) in self.logs {
+            if self.logs.last_key_value().is_some_and(|(&last, _)| last == base) {
+                let found = self.walk(base, source, (Position::ZERO, base), None, true, true)?;
+                end = found.next_offset;
+                self.note_tail(source, &found);
+                for damaged in &found.damage {
+                    self.report.damage.push(report_of(&source.path, damaged));
+                }
+                self.keep(base, source, found.good_end, found.damage);
+            } else {
+                let size = file_size(self.env, &source.path)?;
+                self.keep(base, source, Position::new(size), Vec::new());
+            }
+        }
+        Ok(Bounds { log_start: first, log_end: end, synced: end, gaps_allowed: true })
+    }
+
+    fn walk(
+        &mut self,
+        base: Offset,
+        source: &Source,
+        (start, next_offset): (Position, Offset),
+        upper: Option<Offset>,
+        gaps_allowed: bool,
+        search_behind: bool,
+    ) -> Result<Recovered> {
+        let log = Arc::new(LogFile::open(self.env, &source.path, OpenMode::Read)?);
+        let end = Position::new(log.len()?.max(start.value()));
+        let recovery = Recovery { log: &log, base, start, next_offset, end, upper, gaps_allowed, search_behind };
+        let found = recover(&recovery, |_, _, _| {})?;
+        self.report.scanned_bytes += found.good_end - start;
+        Ok(found)
+    }
+
+    fn note_tail(&mut self, source: &Source, found: &Recovered) {
+        if let Some(tail) = found.tail {
+            self.report.torn.push(TornTail {
+                path: source.path.to_path_buf(),
+                position: tail.start,
+                bytes: tail.end - tail.start,
+                zeros: tail.is_zeros(),
+                reason: tail.reason,
+                kept: None,
+            });
+        }
+    }
+
+    fn keep(&mut self, base: Offset, source: &Source, end: Position, damage: Vec<DamagedRange>) {
+        let segment = if source.final_name {
+            Segment::unvouched(self.dir, base, end, damage)
+        } else {
+            Segment::unindexed(Arc::clone(&source.path), base, end, damage)
+        };
+        self.segments.insert(base, Arc::new(segment));
+    }
+
+    fn vouched(&mut self, base: Offset, end: Position) {
+        self.segments.insert(base, Arc::new(Segment::new(self.dir, base, end, Vec::new())));
+    }
+}
+
+fn bounds(state: &State, log_end: Offset, synced: Offset) -> Bounds {
+    Bounds { log_start: state.log_start, log_end, synced, gaps_allowed: state.gaps_allowed }
+}
+
+/// Damage as it is reported.
+pub(super) fn report_of(path: &Path, damaged: &DamagedRange) -> Damage {
+    Damage {
+        path: path.to_path_buf(),
+        position: damaged.start,
+        end: damaged.end,
+        first_offset: damaged.first_offset,
+        next_offset: damaged.next_offset,
+        reason: damaged.reason,
+    }
+}

@@ -1,0 +1,100 @@
+//! The records and the batches of a log from its front to its back, as iterators that own what they need.
+//!
+//! Finding, reading and judging batches is the cursor's work. The invariant it owns: exactly the records of the asked
+//! range are given, in order, each batch being read, checked and unfolded once.
+
+use crate::error::{Error, Result};
+use crate::offset::Offset;
+use crate::record::StoredRecord;
+use crate::slice::{SharedRecords, StoredBatch};
+
+use super::cursor::Cursor;
+
+/// The records of a range of a log, the first one first: what `records` of a log or a [`Reader`](crate::Reader) gives.
+///
+/// It ends where the log ended when it was made. Control records, which mark the end of transactions, are among
+/// them: [`StoredRecord::control_type`] tells. After an error it is finished, unless its reader skips damage. Once
+/// the log is closed, it gives the rest of the batch that it is in, and then [`Error::Closed`](crate::Error::Closed).
+#[derive(Debug)]
+pub struct Records {
+    cursor: Cursor,
+    current: Option<SharedRecords>,
+    from: Offset,
+    end: Offset,
+    skip_damaged: bool,
+    finished: bool,
+}
+
+impl Records {
+    pub(crate) fn new(cursor: Cursor, from: Offset, end: Offset, skip_damaged: bool) -> Records {
+        Records { cursor, current: None, from, end, skip_damaged, finished: false }
+    }
+
+    /// Goes to the next batch. `Ok(false)` at the end.
+    fn enter_batch(&mut self) -> Result<bool> {
+        loop {
+            let Some(batch) = self.cursor.next_batch().transpose()? else { return Ok(false) };
+            // What is wrong with it comes next.
+            if batch.checksum().is_ok() {
+                self.current = Some(batch.into_records(self.from)?);
+                return Ok(true);
+            }
+        }
+    }
+
+    /// What is wrong with the records of one batch ends the iteration too, unless damage is skipped.
+    fn fail(&mut self, error: Error) -> Error {
+        self.current = None;
+        self.finished = !(self.skip_damaged && matches!(error, Error::Corrupt { .. }));
+        error
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<StoredRecord>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.current.as_mut().and_then(Iterator::next) {
+                Some(Ok(record)) if record.offset() < self.end => return Some(Ok(record)),
+                Some(Err(error)) => return Some(Err(self.fail(error))),
+                Some(Ok(_)) => self.finished = true,
+                None => {}
+            }
+            self.current = None;
+            if self.finished {
+                return None;
+            }
+            match self.enter_batch() {
+                Ok(true) => {}
+                Ok(false) => self.finished = true,
+                Err(error) => return Some(Err(self.fail(error))),
+            }
+        }
+    }
+}
+
+/// The batches of a range of a log: all that hold an offset of the range, or would.
+///
+/// A batch whose checksum is wrong, or whose records are not what its header says, is given as it is, for
+/// [`StoredBatch::verify`] to tell; where the checksum is wrong, the error comes next. After an error it is finished,
+/// unless its reader skips damage. Once the log is closed, it gives [`Error::Closed`](crate::Error::Closed).
+#[derive(Debug)]
+pub struct Batches {
+    cursor: Cursor,
+}
+
+impl Batches {
+    pub(crate) fn new(cursor: Cursor) -> Batches {
+        Batches { cursor }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<StoredBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.cursor.next_batch()
+    }
+}

@@ -1,0 +1,436 @@
+//! Recovers a chain of segments: from the recovery point on where a crash interrupted us, all of it where somebody
+//! else wrote.
+//!
+//! Above the durable mark the first thing that is not a good, rightly numbered batch ends the log: what lies behind is
+//! cut off and kept aside. Below it nothing is cut unasked: the range is damage, and the log goes on behind it
+//! (rule 27). The invariant it owns: when it returns, every byte it calls good is durable (rule 29).
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::OnDamage;
+use crate::error::{Corruption, Error, IoOp, Result};
+use crate::fs::{Env, OpenMode};
+use crate::index::{OffsetIndex, TimeIndex};
+use crate::names::SegmentFile;
+use crate::offset::{Offset, Position};
+use crate::segment::{
+    DamagedRange, GrowingIndexes, KnownIndexes, LogFile, MaxTimestamp, Recovered, Recovery, Segment, Tail,
+    path as segment_path, recover,
+};
+use crate::state::{State, Witness};
+
+use super::directory::Source;
+use super::load::{Loader, missing_end, witness_of};
+use super::report::{Damage, RecoveryReport, TornTail};
+use super::torn;
+
+/// How much is written at once when bytes that may not be on disk are written again.
+const REWRITE_CHUNK_BYTES: usize = 1 << 20;
+
+/// Segments that follow each other, and where they end.
+#[derive(Debug, Default)]
+pub(super) struct Chain {
+    /// All but the last.
+    pub(super) segments: BTreeMap<Offset, Arc<Segment>>,
+    pub(super) last: Option<Last>,
+    pub(super) next_offset: Offset,
+    pub(super) witness: Option<Witness>,
+    pub(super) gaps_allowed: bool,
+    /// Damage that lies in no segment's file: an end that is missing.
+    lost: Vec<Damage>,
+}
+
+/// The last segment of a chain, which may become the active one.
+#[derive(Debug)]
+pub(super) struct Last {
+    pub(super) base: Offset,
+    pub(super) next_offset: Offset,
+    pub(super) known: KnownIndexes,
+    pub(super) damage: Vec<DamagedRange>,
+    /// Bytes from here to the end of the file are damaged and stay, so that nothing can be appended.
+    pub(super) unusable_from: Option<Position>,
+}
+
+impl Chain {
+    pub(super) fn first_base(&self) -> Option<Offset> {
+        self.segments.keys().next().copied().or(self.last.as_ref().map(|last| last.base))
+    }
+
+    /// All damage, in log order.
+    pub(super) fn damage(&self) -> Vec<Damage> {
+        let in_segments = self
+            .segments
+            .values()
+            .flat_map(|segment| segment.damage().iter().map(|damaged| report_of(segment.log_path(), damaged)));
+        in_segments.chain(self.lost.iter().cloned()).collect()
+    }
+
+    /// Seals what was the last segment, for another follows.
+    fn push(&mut self, dir: &Path, last: Last) {
+        if let Some(before) = self.last.take() {
+            let segment = Segment::new(dir, before.base, before.known.position, before.damage);
+            self.segments.insert(before.base, Arc::new(segment));
+        }
+        self.next_offset = last.next_offset;
+        self.last = Some(last);
+    }
+}
+
+fn report_of(path: &Path, damaged: &DamagedRange) -> Damage {
+    Damage {
+        path: path.to_path_buf(),
+        position: damaged.start,
+        end: damaged.end,
+        first_offset: damaged.first_offset,
+        next_offset: damaged.next_offset,
+        reason: damaged.reason,
+    }
+}
+
+pub(super) fn file_size(env: &Env, path: &Path) -> Result<u64> {
+    Ok(env.metadata(path).map_err(|error| Error::io(IoOp::Inspect, path, &error))?.len)
+}
+
+/// Recovers the segments from the recovery point on.
+pub(super) fn recover_from(
+    loader: &Loader<'_>,
+    logs: &BTreeMap<Offset, Source>,
+    state: &State,
+    chain: &mut Chain,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    let point = state.recovery_point;
+    chain.next_offset = point.offset;
+    chain.witness = state.witness;
+    chain.gaps_allowed = state.gaps_allowed;
+    let mut rest = logs.range(point.segment_base..).peekable();
+    while let Some((&base, source)) = rest.next() {
+        let upper = rest.peek().map(|(next, _)| **next);
+        let due = chain.next_offset;
+        if base != point.segment_base && base != due && !(chain.gaps_allowed && base > due) {
+            return set_aside(loader, base, std::iter::once((&base, source)).chain(rest), report);
+        }
+        let start = if base == point.segment_base { point.position } else { Position::ZERO };
+        let judged = judge_segment(loader, source, base, (start, due), upper, Some(state), chain.gaps_allowed)?;
+        report.scanned_bytes += judged.found.good_end - start;
+        if let Some((position, header)) = &judged.found.last_batch {
+            chain.witness = Some(witness_of(base, *position, header));
+        }
+        let ends_at_next = upper == Some(judged.found.next_offset);
+        let harmless = judged.found.tail.is_none_or(|tail| tail.is_zeros() && ends_at_next);
+        let last = keep_good(loader, base, judged, report)?;
+        chain.push(loader.dir, last);
+        if !harmless && upper.is_some() {
+            return set_aside(loader, base, rest, report);
+        }
+    }
+    Ok(())
+}
+
+/// Recovers every segment of a directory that nobody vouches for. `durable` is where an earlier state said that the log
+/// ended at least.
+pub(super) fn recover_all(
+    loader: &Loader<'_>,
+    logs: &BTreeMap<Offset, Source>,
+    durable: Option<Offset>,
+    report: &mut RecoveryReport,
+) -> Result<Chain> {
+    let mut chain = Chain { gaps_allowed: !logs.is_empty(), ..Chain::default() };
+    let mut rest = logs.iter().peekable();
+    while let Some((&base, source)) = rest.next() {
+        let upper = rest.peek().map(|(next, _)| **next);
+        let mut judged = judge_segment(loader, source, base, (Position::ZERO, base), upper, None, true)?;
+        report.scanned_bytes += judged.found.good_end.value();
+        if let Some((position, header)) = &judged.found.last_batch {
+            chain.witness = Some(witness_of(base, *position, header));
+        }
+        if loader.config.on_damage == OnDamage::CutAsKafka && cut_as_kafka(&mut judged, upper) {
+            let last = rebuild_cut(loader, source, base, judged, report)?;
+            chain.witness = last.1;
+            chain.push(loader.dir, last.0);
+            set_aside(loader, base, rest, report)?;
+            return Ok(chain);
+        }
+        let last = match (judged.found.tail, upper) {
+            (Some(tail), Some(next)) if !(tail.is_zeros() && next == judged.found.next_offset) => {
+                damaged_end(base, judged, tail, next)?
+            }
+            (Some(tail), None) if tail.unsure => {
+                let next = judged.found.next_offset;
+                damaged_end(base, judged, tail, next)?
+            }
+            _ => keep_good(loader, base, judged, report)?,
+        };
+        chain.push(loader.dir, last);
+    }
+    let short_of = durable.filter(|&durable| durable > chain.next_offset);
+    if let Some(durable) = short_of
+        && loader.config.on_damage != OnDamage::CutAsKafka
+    {
+        let path = logs.values().next_back().map_or(loader.dir, |source| &source.path);
+        let size = chain.last.as_ref().map_or(0, |last| last.known.position.value());
+        chain.lost.push(missing_end(path, chain.next_offset, durable, size));
+        chain.next_offset = durable;
+    }
+    Ok(chain)
+}
+
+/// One segment's file, its rebuilt indexes, and what the walk over it found.
+struct Judged {
+    log: Arc<LogFile>,
+    indexes: GrowingIndexes,
+    found: Recovered,
+}
+
+fn judge_segment(
+    loader: &Loader<'_>,
+    source: &Source,
+    base: Offset,
+    (start, due): (Position, Offset),
+    upper: Option<Offset>,
+    state: Option<&State>,
+    gaps_allowed: bool,
+) -> Result<Judged> {
+    let log = Arc::new(LogFile::open(loader.env, &source.path, OpenMode::ReadWrite)?);
+    let end = Position::new(log.len()?);
+    if end < start {
+        let reason = Corruption::Shortened { length: end.value(), durable: start.value() };
+        return Err(Error::corrupt(&source.path, end, reason));
+    }
+    let resumed = match state {
+        Some(state) if start > Position::ZERO => resume_indexes(loader, base, state)?,
+        _ => None,
+    };
+    let (mut indexes, below) = match resumed {
+        Some(indexes) => (indexes, Vec::new()),
+        None => index_below(loader, &log, base, start, due)?,
+    };
+    let search_behind = state.is_none();
+    let recovery = Recovery { log: &log, base, start, next_offset: due, end, upper, gaps_allowed, search_behind };
+    let mut found = recover(&recovery, |position, _, facts| indexes.note_batch(position, facts))?;
+    found.damage.splice(..0, below);
+    if state.is_some_and(|state| state.sync_failed) {
+        write_again(&log, start, found.good_end)?;
+    }
+    Ok(Judged { log, indexes, found })
+}
+
+/// The indexes as of the recovery point, if their files still hold what the state says.
+fn resume_indexes(loader: &Loader<'_>, base: Offset, state: &State) -> Result<Option<GrowingIndexes>> {
+    let marks = state.index_marks;
+    let offset_path = segment_path(loader.dir, base, SegmentFile::OffsetIndex);
+    let time_path = segment_path(loader.dir, base, SegmentFile::TimeIndex);
+    let whole = OffsetIndex::verify_prefix(loader.env, &offset_path, marks.offset_entries, marks.offset_crc)?
+        && TimeIndex::verify_prefix(loader.env, &time_path, marks.time_entries, marks.time_crc)?;
+    if !whole {
+        return Ok(None);
+    }
+    let known = KnownIndexes {
+        offset_entries: marks.offset_entries,
+        time_entries: marks.time_entries,
+        position: state.recovery_point.position,
+        max_timestamp: state.max_timestamp.map(|(timestamp, offset)| MaxTimestamp { timestamp, offset }),
+    };
+    GrowingIndexes::resume(loader.env, loader.dir, base, loader.index_rules(), &known).map(Some)
+}
+
+/// Indexes that cannot be trusted are made anew, from the segment's beginning to the recovery point. What is not good
+/// there is damage below the durable mark.
+fn index_below(
+    loader: &Loader<'_>,
+    log: &Arc<LogFile>,
+    base: Offset,
+    start: Position,
+    due: Offset,
+) -> Result<(GrowingIndexes, Vec<DamagedRange>)> {
+    let mut indexes = GrowingIndexes::create(loader.env, loader.dir, base, loader.index_rules())?;
+    let recovery = Recovery {
+        log,
+        base,
+        start: Position::ZERO,
+        next_offset: base,
+        end: start,
+        upper: Some(due),
+        gaps_allowed: true,
+        search_behind: true,
+    };
+    let mut found = recover(&recovery, |position, _, facts| indexes.note_batch(position, facts))?;
+    if let Some(tail) = found.tail {
+        let first_offset = found.next_offset;
+        found.damage.push(DamagedRange {
+            start: tail.start,
+            end: start,
+            first_offset,
+            next_offset: due,
+            reason: tail.reason,
+        });
+    }
+    Ok((indexes, found.damage))
+}
+
+/// Makes the indexes of a segment anew from its good batches.
+pub(super) fn rebuild_indexes(loader: &Loader<'_>, base: Offset, end: Position) -> Result<KnownIndexes> {
+    let path = segment_path(loader.dir, base, SegmentFile::Log);
+    let log = Arc::new(LogFile::open(loader.env, &path, OpenMode::Read)?);
+    let (mut indexes, _) = index_below(loader, &log, base, end, Offset::MAX)?;
+    settle(&mut indexes)?;
+    Ok(known(&indexes, end))
+}
+
+/// Completes indexes and makes them durable. Without room they stay sparser than they could be: a full disk must not
+/// keep a log from being opened.
+fn settle(indexes: &mut GrowingIndexes) -> Result<()> {
+    match indexes.finish().and_then(|()| indexes.sync()) {
+        Err(Error::StorageFull { .. }) => Ok(()),
+        answer => answer,
+    }
+}
+
+fn known(indexes: &GrowingIndexes, position: Position) -> KnownIndexes {
+    let marks = indexes.marks();
+    KnownIndexes {
+        offset_entries: marks.offset_entries,
+        time_entries: marks.time_entries,
+        position,
+        max_timestamp: indexes.max_timestamp(),
+    }
+}
+
+/// After a failed sync bytes may be in the page cache, clean, and not on disk: they are made dirty again before they
+/// are synced (rule 29).
+fn write_again(log: &Arc<LogFile>, start: Position, end: Position) -> Result<()> {
+    let mut chunk = vec![0; REWRITE_CHUNK_BYTES];
+    let mut position = start;
+    while position < end {
+        let wanted = usize::try_from(end - position).unwrap_or(usize::MAX).min(chunk.len());
+        let read = log.read(&mut chunk[..wanted], position)?;
+        if read == 0 {
+            return Err(Error::corrupt(
+                log.path(),
+                position,
+                Corruption::Shortened { length: position.value(), durable: end.value() },
+            ));
+        }
+        log.write_vectored(&mut [IoSlice::new(&chunk[..read])], position).map_err(|failed| failed.error)?;
+        position += u64::try_from(read).expect("a chunk is small");
+    }
+    Ok(())
+}
+
+/// Cuts off what lies behind the good batches, keeps it aside, and makes the rest durable.
+fn keep_good(loader: &Loader<'_>, base: Offset, judged: Judged, report: &mut RecoveryReport) -> Result<Last> {
+    let Judged { log, mut indexes, found } = judged;
+    if let Some(tail) = found.tail {
+        let kept = torn::keep_tail(loader.env, loader.dir, base, &log, &tail)?;
+        report.torn.push(torn_report(&log, &tail, kept));
+        log.set_len(found.good_end)?;
+    }
+    log.sync()?;
+    settle(&mut indexes)?;
+    Ok(Last {
+        base,
+        next_offset: found.next_offset,
+        known: known(&indexes, found.good_end),
+        damage: found.damage,
+        unusable_from: None,
+    })
+}
+
+fn torn_report(log: &Arc<LogFile>, tail: &Tail, kept: Option<PathBuf>) -> TornTail {
+    TornTail {
+        path: log.path().to_path_buf(),
+        position: tail.start,
+        bytes: tail.end - tail.start,
+        zeros: tail.is_zeros(),
+        reason: tail.reason,
+        kept,
+    }
+}
+
+/// The end of a segment is damaged, and a later segment, or something that looks like batches, follows: it stays.
+fn damaged_end(base: Offset, judged: Judged, tail: Tail, next_offset: Offset) -> Result<Last> {
+    let Judged { log, mut indexes, mut found } = judged;
+    let first_offset = found.next_offset;
+    found.damage.push(DamagedRange {
+        start: tail.start,
+        end: tail.end,
+        first_offset,
+        next_offset: next_offset.max(first_offset),
+        reason: tail.reason,
+    });
+    log.sync()?;
+    settle(&mut indexes)?;
+    // The name of the segment that goes on behind this one must be another.
+    let next_offset = next_offset.max(base + 1);
+    Ok(Last {
+        base,
+        next_offset,
+        known: KnownIndexes { position: tail.end, ..known(&indexes, tail.end) },
+        damage: found.damage,
+        unusable_from: Some(tail.start),
+    })
+}
+
+/// Turns the first damage into a tail to be cut. `false` if there is none.
+fn cut_as_kafka(judged: &mut Judged, upper: Option<Offset>) -> bool {
+    let found = &mut judged.found;
+    if let Some(first) = found.damage.first().cloned() {
+        let end = found.tail.map_or(found.good_end, |tail| tail.end);
+        found.good_end = first.start;
+        found.next_offset = first.first_offset;
+        let start = first.start;
+        found.tail = Some(Tail { start, end, nonzero_end: end, reason: first.reason, unsure: false });
+        found.damage.clear();
+        return true;
+    }
+    match found.tail {
+        Some(tail) => tail.unsure || (upper.is_some() && !(tail.is_zeros() && upper == Some(found.next_offset))),
+        None => false,
+    }
+}
+
+/// A segment cut where its damage begins; its indexes are made again for what is left of it.
+fn rebuild_cut(
+    loader: &Loader<'_>,
+    source: &Source,
+    base: Offset,
+    judged: Judged,
+    report: &mut RecoveryReport,
+) -> Result<(Last, Option<Witness>)> {
+    let Judged { log, indexes, found } = judged;
+    drop(indexes);
+    let tail = found.tail.expect("what is to be cut was made a tail");
+    let kept = torn::keep_tail(loader.env, loader.dir, base, &log, &tail)?;
+    report.torn.push(torn_report(&log, &tail, kept));
+    log.set_len(found.good_end)?;
+    log.sync()?;
+    drop(log);
+    let again = judge_segment(loader, source, base, (Position::ZERO, base), None, None, true)?;
+    let witness = again.found.last_batch.as_ref().map(|(position, header)| witness_of(base, *position, header));
+    Ok((keep_good(loader, base, again, report)?, witness))
+}
+
+/// Takes whole segments behind the end of the log out of service; their bytes are kept.
+fn set_aside<'a>(
+    loader: &Loader<'_>,
+    after: Offset,
+    rest: impl Iterator<Item = (&'a Offset, &'a Source)>,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    for (&base, source) in rest {
+        let bytes = file_size(loader.env, &source.path)?;
+        let kept = torn::keep_segment(loader.env, loader.dir, base)?;
+        report.torn.push(TornTail {
+            path: source.path.to_path_buf(),
+            position: Position::ZERO,
+            bytes,
+            zeros: false,
+            reason: Corruption::OffsetGap { found: base.to_disk(), expected: after.to_disk() },
+            kept: Some(kept),
+        });
+    }
+    Ok(())
+}

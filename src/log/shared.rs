@@ -1,0 +1,189 @@
+//! What all handles of one open log share, and how it is opened, reopened and closed.
+//!
+//! Lock order: durability gate (never held over anything else) · writer mutex → segments → gathered index entries. No
+//! user code runs under a lock. The invariant it owns: the directory stays locked from before its first byte is read
+//! for recovery until after its last byte is written.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::config::LogConfig;
+use crate::error::Result;
+use crate::fs::Env;
+use crate::offset::Offset;
+
+use super::core::Core;
+use super::durability::Durability;
+use super::load::Loader;
+use super::open::{self, Readable};
+use super::report::Stats;
+use super::worker::WorkerControl;
+use super::writer::{DirectoryLocks, Writer};
+
+/// One open log.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) core: Arc<Core>,
+    /// Read for moments only; written with the writer mutex held.
+    pub(super) config: RwLock<Arc<LogConfig>>,
+    pub(super) writer: Mutex<Writer>,
+    pub(super) durability: Durability,
+    pub(super) worker: WorkerControl,
+    pub(super) counters: Counters,
+    /// One past the last offset that was written, whether readers see it yet or not.
+    written_end: AtomicU64,
+}
+
+/// Counted since the log was opened.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) records: AtomicU64,
+    pub(super) batches: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) synced_bytes: AtomicU64,
+    pub(super) synced_records: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    pub(super) rolls: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn note_append(&self, records: u64, batches: u64, bytes: u64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.batches.fetch_add(batches, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// `appended` is the count of bytes and records as of the sync's capture.
+    pub(super) fn note_sync(&self, records: u64, bytes: u64) {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.synced_records.fetch_max(records, Ordering::Relaxed);
+        self.synced_bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn unsynced_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed).saturating_sub(self.synced_bytes.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn unsynced_records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed).saturating_sub(self.synced_records.load(Ordering::Relaxed))
+    }
+}
+
+impl Shared {
+    pub(super) fn open(env: &Env, dir: &Path, config: LogConfig) -> Result<Arc<Shared>> {
+        config.check()?;
+        let (dir, locks) = open::claim(env, dir)?;
+        let loader = Loader { env, dir: &dir, config: &config };
+        let loaded = loader.load()?;
+        let core =
+            Core::new(env.clone(), Arc::clone(&dir), config.max_open_segments, config.max_decompressed_message_bytes);
+        let config = Arc::new(config);
+        let (writer, readable) = Writer::new(loaded, Arc::clone(&config), locks);
+        let shared = Shared {
+            core: Arc::new(core),
+            config: RwLock::new(config),
+            writer: Mutex::new(writer),
+            durability: Durability::default(),
+            worker: WorkerControl::default(),
+            counters: Counters::default(),
+            written_end: AtomicU64::new(0),
+        };
+        shared.install(readable);
+        Ok(Arc::new(shared))
+    }
+
+    fn install(&self, readable: Readable) {
+        let Readable { segments, bounds, report } = readable;
+        self.written_end.store(bounds.log_end.value(), Ordering::Release);
+        self.core.install(segments, bounds, report);
+    }
+
+    pub(super) fn written_end(&self) -> Offset {
+        Offset::new(self.written_end.load(Ordering::Acquire))
+    }
+
+    pub(super) fn raise_written_end(&self, end: Offset) {
+        self.written_end.fetch_max(end.value(), Ordering::Release);
+    }
+
+    /// Recovers in place after a failure. Nothing to do if there was none.
+    pub(super) fn reopen(&self) -> Result<()> {
+        self.with_syncs_stopped(|| {
+            let mut writer = self.writer.lock();
+            if writer.failed.is_none() {
+                return Ok(());
+            }
+            writer.abandon();
+            let config = Arc::clone(&writer.config);
+            let loader = Loader { env: self.core.env(), dir: self.core.dir(), config: &config };
+            let loaded = loader.load()?;
+            let readable = writer.replace(loaded);
+            self.install(readable);
+            // What was appended before the failure and is there was made durable by the recovery.
+            self.counters.note_sync(writer.appended.records, writer.appended.bytes);
+            Ok(())
+        })
+    }
+
+    /// Wakes all who wait, makes everything durable, marks the directory clean and unlocks it.
+    pub(super) fn close(&self) -> Result<()> {
+        if !self.shut_closed() {
+            return Ok(());
+        }
+        self.worker.stop();
+        let mut writer = self.writer.lock();
+        let finished = writer.finish(self.core.env(), self.core.dir());
+        let end = writer.next_offset();
+        let failed = writer.failed.clone();
+        if finished.is_ok() && failed.is_none() {
+            self.core.raise_synced(end);
+        }
+        self.core.set_closed();
+        writer.locks = None;
+        drop(writer);
+        self.run_last_callbacks();
+        finished
+    }
+
+    pub(super) fn update_config(&self, change: impl FnOnce(LogConfig) -> LogConfig) -> Result<()> {
+        let before = Arc::clone(&self.config.read());
+        let changed = change(LogConfig::clone(&before));
+        changed.check()?;
+        let mut writer = self.writer.lock();
+        let changed = Arc::new(changed);
+        self.core.set_limits(changed.max_open_segments, changed.max_decompressed_message_bytes);
+        let shape = super::load::shape(self.core.env(), &changed);
+        if let Some(active) = writer.active.as_mut() {
+            active.set_shape(shape);
+        }
+        writer.config = Arc::clone(&changed);
+        *self.config.write() = changed;
+        drop(writer);
+        self.worker.wake();
+        Ok(())
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let writer = self.writer.lock();
+        let (preallocating, failed) = (writer.is_preallocating(), writer.failed.is_some());
+        drop(writer);
+        Stats {
+            appended_records: self.counters.records.load(Ordering::Relaxed),
+            appended_batches: self.counters.batches.load(Ordering::Relaxed),
+            appended_bytes: self.counters.bytes.load(Ordering::Relaxed),
+            syncs: self.counters.syncs.load(Ordering::Relaxed),
+            rolls: self.counters.rolls.load(Ordering::Relaxed),
+            unsynced_bytes: self.counters.unsynced_bytes(),
+            preallocating,
+            failed,
+        }
+    }
+
+    /// Used by tests and by the opening of logs in other places of this crate.
+    pub(super) fn locks_of(own: crate::fs::Lock, parent: Option<crate::fs::Lock>) -> DirectoryLocks {
+        DirectoryLocks { _own: own, _parent: parent }
+    }
+}

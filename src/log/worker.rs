@@ -1,0 +1,245 @@
+//! What is done in the background: interval syncs, syncs of sealed segments, and callbacks.
+//!
+//! By a thread that is started when there is something to do, or, under `Worker::Caller`, by `run_once`. Callbacks run
+//! here and nowhere else, under no lock. The invariant it owns: every callback that was accepted runs exactly once.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::config::Worker;
+use crate::error::{Error, IoOp, Result};
+use crate::fs::Thread;
+use crate::offset::{Offset, Timestamp};
+
+use super::shared::Shared;
+
+/// What a caller of `on_synced` wants to be told.
+pub(super) type Callback = Box<dyn FnOnce(Result<Offset>) + Send>;
+
+/// The worker's orders.
+#[derive(Default)]
+pub(super) struct WorkerControl {
+    orders: Mutex<Orders>,
+    ordered: Condvar,
+}
+
+#[derive(Default)]
+struct Orders {
+    thread: Option<Thread>,
+    stopping: bool,
+    sync_sealed: bool,
+    /// When the oldest append that waits for an interval sync was made, on the monotonic clock.
+    unsynced_since: Option<Duration>,
+    callbacks: Vec<(Offset, Callback)>,
+}
+
+impl std::fmt::Debug for WorkerControl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let orders = self.orders.lock();
+        f.debug_struct("WorkerControl")
+            .field("running", &orders.thread.is_some())
+            .field("callbacks", &orders.callbacks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the worker does next.
+enum Task {
+    Stop,
+    RunCallbacks(Vec<Callback>, Result<Offset>),
+    Sync(Offset),
+    SyncSealed,
+}
+
+impl WorkerControl {
+    pub(super) fn wake(&self) {
+        self.ordered.notify_all();
+    }
+
+    /// Ends the thread and waits for it, unless it is the calling one.
+    pub(super) fn stop(&self) {
+        let thread = {
+            let mut orders = self.orders.lock();
+            orders.stopping = true;
+            orders.thread.take()
+        };
+        self.ordered.notify_all();
+        if let Some(thread) = thread
+            && !thread.is_current()
+        {
+            // Its panics were caught at the callbacks; there is nothing more to tell.
+            thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// A segment was sealed: its files are to be made durable, so that recovery need not read it.
+    pub(super) fn order_sealed_sync(self: &Arc<Self>) -> Result<()> {
+        self.order(|orders, _| orders.sync_sealed = true)
+    }
+
+    /// Something was appended that an interval sync is to cover.
+    pub(super) fn order_interval_sync(self: &Arc<Self>) -> Result<()> {
+        self.order(|orders, now| {
+            orders.unsynced_since.get_or_insert(now);
+        })
+    }
+
+    /// Has the worker sync to `end`, unless that is durable, and then call back.
+    pub(super) fn order_callback(self: &Arc<Self>, end: Offset, callback: Callback) -> Result<()> {
+        let written = self.written_end();
+        if end > written {
+            return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
+        }
+        if self.core.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.order(|orders, _| orders.callbacks.push((end, callback)))
+    }
+
+    fn order(self: &Arc<Self>, note: impl FnOnce(&mut Orders, Duration)) -> Result<()> {
+        let threaded = self.config.read().worker == Worker::Thread;
+        let now = self.core.env().monotonic();
+        let mut orders = self.worker.orders.lock();
+        if orders.stopping {
+            return Err(Error::Closed);
+        }
+        if threaded && orders.thread.is_none() {
+            let shared = Arc::clone(self);
+            let thread = self.core.env().spawn("kstore-worker", move || shared.work());
+            orders.thread = Some(thread.map_err(|error| Error::io(IoOp::StartThread, self.core.dir(), &error))?);
+        }
+        note(&mut orders, now);
+        drop(orders);
+        self.worker.ordered.notify_all();
+        Ok(())
+    }
+
+    /// The thread's body.
+    fn work(self: Arc<Self>) {
+        loop {
+            match self.next_task() {
+                Task::Stop => return,
+                task => self.perform(task),
+            }
+        }
+    }
+
+    /// Waits for something to do.
+    fn next_task(&self) -> Task {
+        let mut orders = self.worker.orders.lock();
+        loop {
+            if orders.stopping {
+                return Task::Stop;
+            }
+            if let Some(task) = self.due(&mut orders) {
+                return task;
+            }
+            let interval = self.config.read().sync_interval_ms().map(Duration::from_millis);
+            match (orders.unsynced_since, interval) {
+                (Some(since), Some(interval)) => {
+                    let elapsed = self.core.env().monotonic().saturating_sub(since);
+                    if elapsed >= interval {
+                        orders.unsynced_since = None;
+                        return Task::Sync(self.written_end());
+                    }
+                    self.worker.ordered.wait_for(&mut orders, interval - elapsed);
+                }
+                _ => self.worker.ordered.wait(&mut orders),
+            }
+        }
+    }
+
+    /// What can be done at once.
+    fn due(&self, orders: &mut Orders) -> Option<Task> {
+        let synced = self.core.synced();
+        let failure = self.failure();
+        let ready = |end: Offset| failure.is_some() || end <= synced;
+        if orders.callbacks.iter().any(|(end, _)| ready(*end)) {
+            let (ready, waiting): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut orders.callbacks).into_iter().partition(|(end, _)| ready(*end));
+            orders.callbacks = waiting;
+            let callbacks = ready.into_iter().map(|(_, callback)| callback).collect();
+            let outcome = failure.map_or(Ok(synced), |cause| Err(Error::Failed { cause }));
+            return Some(Task::RunCallbacks(callbacks, outcome));
+        }
+        if let Some(end) = orders.callbacks.iter().map(|(end, _)| *end).max() {
+            return Some(Task::Sync(end));
+        }
+        if std::mem::take(&mut orders.sync_sealed) && failure.is_none() {
+            return Some(Task::SyncSealed);
+        }
+        None
+    }
+
+    fn failure(&self) -> Option<Arc<Error>> {
+        if self.core.is_failed() { self.writer.lock().failed.clone() } else { None }
+    }
+
+    fn perform(&self, task: Task) {
+        match task {
+            Task::Stop => {}
+            Task::RunCallbacks(callbacks, outcome) => run(callbacks, &outcome),
+            // A failure is kept by the log, which tells everyone who asks; there is nobody to tell here.
+            Task::Sync(end) => drop(self.sync_to(end)),
+            Task::SyncSealed => drop(self.sync_sealed()),
+        }
+    }
+
+    /// Does now what a worker thread would do, and what is due at `now`.
+    pub(super) fn run_once(&self, now: Timestamp) -> Result<()> {
+        let interval = self.config.read().sync_interval_ms();
+        let since = self.writer.lock().unsynced_since;
+        if let (Some(interval), Some(since)) = (interval, since) {
+            let elapsed = u64::try_from(now.as_millis().saturating_sub(since.as_millis())).unwrap_or(0);
+            if elapsed >= interval {
+                self.sync_to(self.written_end())?;
+            }
+        }
+        loop {
+            let task = self.due(&mut self.worker.orders.lock());
+            match task {
+                None | Some(Task::Stop) => return Ok(()),
+                Some(Task::Sync(end)) => self.sync_to(end).or_else(keep_for_callbacks)?,
+                Some(Task::SyncSealed) => self.sync_sealed()?,
+                Some(task) => self.perform(task),
+            }
+        }
+    }
+
+    /// Tells those who still wait, at close, how it ended for them.
+    pub(super) fn run_last_callbacks(&self) {
+        let callbacks = std::mem::take(&mut self.worker.orders.lock().callbacks);
+        let synced = self.core.synced();
+        let failure = self.writer.lock().failed.clone();
+        for (end, callback) in callbacks {
+            let outcome = match &failure {
+                _ if end <= synced => Ok(synced),
+                Some(cause) => Err(Error::Failed { cause: Arc::clone(cause) }),
+                None => Err(Error::Closed),
+            };
+            run(vec![callback], &outcome);
+        }
+    }
+}
+
+/// A failed sync is told to the callbacks that wait for it, in the next round.
+fn keep_for_callbacks(error: Error) -> Result<()> {
+    match error {
+        Error::Failed { .. } => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// Runs callbacks; one that panics must not take the others, or the worker, with it.
+fn run(callbacks: Vec<Callback>, outcome: &Result<Offset>) {
+    for callback in callbacks {
+        let outcome = outcome.clone();
+        // The panic was reported by the panic hook when it happened.
+        drop(catch_unwind(AssertUnwindSafe(move || callback(outcome))));
+    }
+}

@@ -1,0 +1,313 @@
+//! What stands under the writer mutex: the active segment, what is not yet durable, and the state file.
+//!
+//! Every method here is called with that mutex held. The invariant it owns: the state on disk never claims more than
+//! was made durable, and says "not clean" durably before the first change of a session (rule 26).
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::LogConfig;
+use crate::error::{Error, Result};
+use crate::fs::{Env, Lock};
+use crate::offset::{Offset, Position, Timestamp};
+use crate::segment::{AppendFailure, BatchFacts, LogFile, RollReason, Sealed, Segment, SegmentWriter};
+use crate::state::{ActiveFile, IndexMarks, RecoveryPoint, State, StateFile, Witness};
+
+use super::directory::sync_dir;
+use super::load::{Loaded, shape};
+
+/// The writer's half of an open log.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) config: Arc<LogConfig>,
+    /// `None` once the log is closed, and while it is being reopened.
+    pub(super) active: Option<SegmentWriter>,
+    /// Segments that take no more batches and are not yet known to be durable, oldest first.
+    pub(super) sealed: Vec<Arc<Sealed>>,
+    /// Files were created whose names are not yet durable.
+    names_unsynced: bool,
+    state_file: StateFile,
+    state: State,
+    marked_clean: bool,
+    refused: Option<Error>,
+    pub(super) failed: Option<Arc<Error>>,
+    /// The last batch of the log.
+    last_batch: Option<Witness>,
+    /// The last batch of the last sealed segment.
+    last_sealed_batch: Option<Witness>,
+    /// When the oldest unsynced append was made.
+    pub(super) unsynced_since: Option<Timestamp>,
+    /// Appended since the log was opened; never goes back.
+    pub(super) appended: Amount,
+    pub(super) locks: Option<DirectoryLocks>,
+}
+
+/// Records and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+}
+
+/// The locks on the log's own directory and, where there is one, on its parent's lock file.
+#[derive(Debug)]
+pub(super) struct DirectoryLocks {
+    pub(super) _own: Lock,
+    pub(super) _parent: Option<Lock>,
+}
+
+/// What a sync is to make durable, as of one moment.
+#[derive(Debug)]
+pub(super) struct Capture {
+    pub(super) sealed: Vec<Arc<Sealed>>,
+    /// The active segment and its `.log`, unless only sealed segments are asked for.
+    pub(super) active: Option<(Arc<Segment>, Arc<LogFile>)>,
+    pub(super) names_unsynced: bool,
+    pub(super) end: Offset,
+    pub(super) appended: Amount,
+    point: RecoveryPoint,
+    witness: Option<Witness>,
+    index_marks: IndexMarks,
+    max_timestamp: Option<(Timestamp, Offset)>,
+}
+
+impl Capture {
+    /// How far the active segment was written.
+    pub(super) fn position(&self) -> Position {
+        self.point.position
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        loaded: Loaded,
+        config: Arc<LogConfig>,
+        locks: DirectoryLocks,
+    ) -> (Writer, super::open::Readable) {
+        let last_batch = loaded.state.witness;
+        let writer = Writer {
+            config,
+            active: Some(loaded.active),
+            sealed: Vec::new(),
+            names_unsynced: false,
+            state_file: loaded.state_file,
+            state: loaded.state,
+            marked_clean: loaded.marked_clean,
+            refused: loaded.refused,
+            failed: None,
+            last_batch,
+            last_sealed_batch: None,
+            unsynced_since: None,
+            appended: Amount::default(),
+            locks: Some(locks),
+        };
+        (writer, super::open::Readable { segments: loaded.segments, bounds: loaded.bounds, report: loaded.report })
+    }
+
+    /// Goes on with what a reopening loaded.
+    pub(super) fn replace(&mut self, loaded: Loaded) -> super::open::Readable {
+        let locks = self.locks.take().expect("a log that is reopened holds its locks");
+        let appended = self.appended;
+        let (fresh, readable) = Writer::new(loaded, Arc::clone(&self.config), locks);
+        *self = Writer { appended, ..fresh };
+        readable
+    }
+
+    /// The active segment, if appends are accepted.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if let Some(cause) = &self.failed {
+            return Err(Error::Failed { cause: Arc::clone(cause) });
+        }
+        if self.active.is_none() {
+            return Err(Error::Closed);
+        }
+        match &self.refused {
+            Some(damaged) => Err(damaged.clone()),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn active(&mut self) -> &mut SegmentWriter {
+        self.active.as_mut().expect("checked before: the log is open")
+    }
+
+    pub(super) fn next_offset(&self) -> Offset {
+        self.active.as_ref().map_or(self.state.log_end, SegmentWriter::next_offset)
+    }
+
+    /// Makes the state on disk say "not clean" before anything is changed.
+    pub(super) fn begin_session(&mut self) -> Result<()> {
+        if self.marked_clean {
+            let state = State { clean: false, generation: self.state.generation + 1, ..self.state };
+            self.state_file.write(&state)?;
+            self.state_file.sync()?;
+            self.state = state;
+            self.marked_clean = false;
+        }
+        Ok(())
+    }
+
+    /// Why the active segment must end before this is appended.
+    pub(super) fn must_roll(
+        &mut self,
+        size_bytes: u64,
+        last_offset: Offset,
+        max_timestamp: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Option<RollReason>> {
+        self.active().must_roll(size_bytes, last_offset, max_timestamp, now)
+    }
+
+    /// Ends the active segment and begins another at the log end. The old one keeps taking batches if this fails.
+    ///
+    /// The order is rule 11a's: nothing new is published meanwhile (the mutex is held), the old file is cut to size and
+    /// synced if room was allocated ahead, and only then the new one is created. Its name is made durable before
+    /// anything in it is acknowledged as durable.
+    pub(super) fn roll(&mut self, env: &Env, dir: &Path) -> std::result::Result<Arc<Sealed>, AppendFailure> {
+        let shape = shape(env, &self.config);
+        let active = self.active();
+        active.trim().map_err(AppendFailure::Unknown)?;
+        let base = active.next_offset();
+        let fresh = SegmentWriter::create(env, dir, base, shape).map_err(AppendFailure::Unchanged)?;
+        let old = self.active.replace(fresh).expect("checked before: the log is open");
+        let sealed = Arc::new(old.seal());
+        self.sealed.push(Arc::clone(&sealed));
+        self.last_sealed_batch = self.last_batch;
+        self.names_unsynced = true;
+        Ok(sealed)
+    }
+
+    /// Writes batches behind the log end.
+    pub(super) fn write(
+        &mut self,
+        parts: &mut [IoSlice<'_>],
+        batches: &[BatchFacts],
+        last: Witness,
+        amount: Amount,
+        now: Timestamp,
+    ) -> std::result::Result<(), AppendFailure> {
+        self.active().append(parts, batches)?;
+        self.last_batch = Some(last);
+        self.appended.records += amount.records;
+        self.appended.bytes += amount.bytes;
+        self.unsynced_since.get_or_insert(now);
+        Ok(())
+    }
+
+    /// What must be synced for everything appended so far to be durable, or only what lies in sealed segments.
+    pub(super) fn capture(&self, sealed_only: bool) -> Option<Capture> {
+        let active = self.active.as_ref()?;
+        let (end, position) =
+            if sealed_only { (active.base(), Position::ZERO) } else { (active.next_offset(), active.position()) };
+        Some(Capture {
+            sealed: self.sealed.clone(),
+            active: (!sealed_only).then(|| (Arc::clone(active.segment()), Arc::clone(active.log()))),
+            names_unsynced: self.names_unsynced,
+            end,
+            appended: self.appended,
+            point: RecoveryPoint { offset: end, segment_base: active.base(), position },
+            witness: if sealed_only { self.last_sealed_batch } else { self.last_batch },
+            index_marks: if sealed_only { IndexMarks::default() } else { active.write_indexes() },
+            max_timestamp: (!sealed_only)
+                .then(|| active.max_timestamp().map(|max| (max.timestamp, max.offset)))
+                .flatten(),
+        })
+    }
+
+    /// Takes note that a capture is durable: the recovery point moves.
+    pub(super) fn retire(&mut self, capture: &Capture) {
+        self.sealed.retain(|sealed| !capture.sealed.iter().any(|done| Arc::ptr_eq(done, sealed)));
+        if capture.names_unsynced && self.active.as_ref().is_some_and(|a| a.base() == capture.point.segment_base) {
+            self.names_unsynced = false;
+        }
+        if capture.active.is_some() && self.appended == capture.appended {
+            self.unsynced_since = None;
+        }
+        if capture.point.offset < self.state.recovery_point.offset {
+            return;
+        }
+        let state = State {
+            log_end: capture.end,
+            recovery_point: capture.point,
+            witness: capture.witness,
+            active: ActiveFile { base: capture.point.segment_base, size: capture.point.position.value() },
+            index_marks: capture.index_marks,
+            max_timestamp: capture.max_timestamp,
+            ..self.state
+        };
+        // That this write fails only means that the recovery point lags, which it may.
+        if self.refused.is_none() && self.state_file.write(&state).is_ok() {
+            self.state = state;
+        }
+    }
+
+    /// Notes in the state, by a plain write, that what lies above the recovery point may not be on disk (rule 29).
+    pub(super) fn note_failure(&mut self, cause: &Arc<Error>) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.failed = Some(Arc::clone(cause));
+        self.state.sync_failed = true;
+        if self.refused.is_none() && !self.marked_clean {
+            // Should this write fail too, the next opening still recovers from the recovery point.
+            drop(self.state_file.write(&self.state));
+        }
+    }
+
+    /// Makes everything durable, cuts every file to size, and marks the directory clean.
+    pub(super) fn finish(&mut self, env: &Env, dir: &Path) -> Result<()> {
+        let Some(mut active) = self.active.take() else { return Ok(()) };
+        if self.failed.is_some() || self.refused.is_some() || self.marked_clean {
+            return Ok(());
+        }
+        for sealed in std::mem::take(&mut self.sealed) {
+            sealed.sync()?;
+        }
+        active.trim()?;
+        active.log().sync()?;
+        let index_marks = active.finish_indexes()?;
+        super::torn::forget(env, dir)?;
+        sync_dir(env, dir)?;
+        let end = active.next_offset();
+        let sections = self.sections(env, dir, active.base())?;
+        let state = State {
+            clean: true,
+            log_end: end,
+            recovery_point: RecoveryPoint { offset: end, segment_base: active.base(), position: active.position() },
+            witness: self.last_batch,
+            active: ActiveFile { base: active.base(), size: active.position().value() },
+            index_marks,
+            max_timestamp: active.max_timestamp().map(|max| (max.timestamp, max.offset)),
+            ..self.state
+        };
+        self.state_file.write(&state)?;
+        self.state_file.write_sections(&sections)?;
+        self.state_file.sync()?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Base offset and size of every sealed segment.
+    fn sections(&self, env: &Env, dir: &Path, active: Offset) -> Result<Vec<(Offset, u64)>> {
+        let logs = super::directory::Listing::read(env, dir)?.logs(dir);
+        let mut sections = Vec::with_capacity(logs.len());
+        for (base, source) in logs {
+            if base != active {
+                sections.push((base, super::recovery::file_size(env, &source.path)?));
+            }
+        }
+        Ok(sections)
+    }
+
+    /// Forgets everything that is open, for a reopening.
+    pub(super) fn abandon(&mut self) {
+        self.active = None;
+        self.sealed.clear();
+        self.names_unsynced = false;
+    }
+
+    pub(super) fn is_preallocating(&self) -> bool {
+        self.active.as_ref().is_some_and(SegmentWriter::preallocates)
+    }
+}

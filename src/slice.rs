@@ -1,0 +1,218 @@
+//! A range of whole batches in one segment: to be iterated, or sent to a socket without a copy through this process.
+//!
+//! It knows neither the log it came from nor what happens to it afterwards. The invariant it owns: a slice pins its
+//! file, so that it reads the same bytes after the segment was deleted and after the log was closed; and it begins and
+//! ends at a batch.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use crate::error::{Corruption, Error, IoOp, Result};
+use crate::fs::retry;
+use crate::offset::{Offset, Position};
+use crate::record::{DecodeLimits, StoredRecord};
+use crate::segment::{LogFile, Scanner};
+
+mod batch;
+mod walk;
+
+pub(crate) use batch::SharedRecords;
+pub use batch::{BatchRecords, StoredBatch};
+pub(crate) use walk::{Walk, first_offset};
+
+/// Whole batches of one segment, the first of which holds the offset that was asked for. Cheap to clone, and made
+/// without reading the batches.
+///
+/// It keeps its file open: deleting the segment or closing the log takes nothing away from it.
+#[derive(Clone, Debug)]
+pub struct LogSlice {
+    /// `None` where there is nothing to read.
+    range: Option<FileRange>,
+    asked: Offset,
+    next_offset: Offset,
+}
+
+/// Which bytes, and what must be known to read them.
+#[derive(Clone, Debug)]
+pub(crate) struct FileRange {
+    pub(crate) file: Arc<LogFile>,
+    /// The base offset of the segment.
+    pub(crate) segment: Offset,
+    pub(crate) start: Position,
+    pub(crate) end: Position,
+    pub(crate) gaps_allowed: bool,
+    pub(crate) limits: DecodeLimits,
+}
+
+/// How much was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sent {
+    /// Bytes that the receiver took.
+    pub bytes: u64,
+    /// Whether the receiver, which does not block, takes no more for now.
+    pub would_block: bool,
+}
+
+impl LogSlice {
+    /// A slice without a batch, behind which reading goes on at `next_offset`.
+    pub(crate) fn empty(asked: Offset, next_offset: Offset) -> LogSlice {
+        LogSlice { range: None, asked, next_offset }
+    }
+
+    pub(crate) fn new(range: FileRange, asked: Offset, next_offset: Offset) -> LogSlice {
+        assert!(range.start < range.end, "a slice with a range holds a batch");
+        LogSlice { range: Some(range), asked, next_offset }
+    }
+
+    /// The records from the offset that was asked for to the end of the slice, markers included. Checksums are verified;
+    /// after an error the iterator is finished.
+    #[must_use]
+    pub fn records(&self) -> SliceRecords {
+        SliceRecords { batches: self.batches(), current: None, from: self.asked }
+    }
+
+    /// The batches. One whose checksum is wrong is given as it is, and then the error; after an error the iterator is
+    /// finished.
+    #[must_use]
+    pub fn batches(&self) -> SliceBatches {
+        SliceBatches {
+            walk: self.range.as_ref().map(|range| {
+                let scan = Scanner::new(Arc::clone(&range.file), range.start, range.end);
+                (Walk::new(scan, range.segment, range.gaps_allowed), range.limits)
+            }),
+            pending: None,
+        }
+    }
+
+    /// Sends the stored bytes with `sendfile`. Waits for a receiver that blocks, until all is sent; with one that does
+    /// not, stops where it takes no more.
+    ///
+    /// Where the receiver has gone, the kernel raises SIGPIPE, as for any write to a closed socket. Rust's runtime
+    /// ignores that signal; a host program in another language may have to.
+    ///
+    /// # Errors
+    /// [`Error::PeerClosed`] if the receiver closed its end, [`Error::Corrupt`] if the file is shorter than it was,
+    /// [`Error::Io`] if the system refuses.
+    pub fn send_to(&self, receiver: impl AsFd) -> Result<Sent> {
+        let Some(range) = &self.range else { return Ok(Sent { bytes: 0, would_block: false }) };
+        let receiver = receiver.as_fd();
+        let mut at = range.start;
+        while at < range.end {
+            // Where a length exceeds what one call can move, the call is short.
+            let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+            match retry(|| range.file.file().send_to(receiver, at, wanted)) {
+                Ok(0) => {
+                    let reason = Corruption::Shortened { length: at.value(), durable: range.end.value() };
+                    return Err(Error::corrupt(range.file.path(), at, reason));
+                }
+                Ok(moved) => at += u64::try_from(moved).expect("lengths in memory fit 64 bits"),
+                Err(error) => return stopped(&error, range, at),
+            }
+        }
+        Ok(Sent { bytes: self.size_bytes(), would_block: false })
+    }
+
+    /// Size of the stored batches in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.range.as_ref().map_or(0, |range| range.end - range.start)
+    }
+
+    /// Where the next read goes on: behind the last batch of the slice. Of an empty slice, where a batch may come.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// Whether there is nothing to read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.range.is_none()
+    }
+}
+
+/// What it means that a receiver takes no more.
+fn stopped(error: &std::io::Error, range: &FileRange, at: Position) -> Result<Sent> {
+    match error.kind() {
+        std::io::ErrorKind::WouldBlock => Ok(Sent { bytes: at - range.start, would_block: true }),
+        std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => Err(Error::PeerClosed),
+        _ => Err(Error::io(IoOp::Send, range.file.path(), error)),
+    }
+}
+
+/// The batches of a [`LogSlice`].
+#[derive(Debug)]
+pub struct SliceBatches {
+    /// `None` at the end, and behind an error.
+    walk: Option<(Walk, DecodeLimits)>,
+    /// What is wrong with the batch that was just given.
+    pending: Option<Error>,
+}
+
+impl SliceBatches {
+    fn advance(&mut self) -> Result<Option<StoredBatch>> {
+        if let Some(error) = self.pending.take() {
+            return Err(error);
+        }
+        let Some((walk, limits)) = &mut self.walk else { return Ok(None) };
+        let Some(header) = walk.peek()? else { return Ok(None) };
+        let batch = walk.take(header, *limits)?;
+        self.pending = batch.checksum().err().map(|reason| batch.corrupt(reason));
+        Ok(Some(batch))
+    }
+}
+
+impl Iterator for SliceBatches {
+    type Item = Result<StoredBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.advance();
+        if !matches!(batch, Ok(Some(_))) {
+            self.walk = None;
+        }
+        batch.transpose()
+    }
+}
+
+/// The records of a [`LogSlice`]. Each owns its bytes, together with the other records of its batch.
+#[derive(Debug)]
+pub struct SliceRecords {
+    batches: SliceBatches,
+    current: Option<SharedRecords>,
+    from: Offset,
+}
+
+impl SliceRecords {
+    fn advance(&mut self) -> Option<Result<StoredRecord>> {
+        loop {
+            if let Some(record) = self.current.as_mut().and_then(Iterator::next) {
+                return Some(record);
+            }
+            self.current = None;
+            match self.batches.next()? {
+                // What is wrong with it comes next.
+                Ok(batch) if batch.checksum().is_err() => {}
+                Ok(batch) => match batch.into_records(self.from) {
+                    Ok(records) => self.current = Some(records),
+                    Err(error) => return Some(Err(error)),
+                },
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl Iterator for SliceRecords {
+    type Item = Result<StoredRecord>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = self.advance()?;
+        if record.is_err() {
+            self.current = None;
+            self.batches = SliceBatches { walk: None, pending: None };
+        }
+        Some(record)
+    }
+}
