@@ -42,8 +42,12 @@ impl NameChange {
         }
     }
 
-    pub(super) fn touches(&self, dir: InodeId) -> bool {
-        self.dirs().contains(&dir)
+    /// Whether it gives a new inode its first name, and the inode is the one that is meant.
+    pub(super) fn makes(&self, is_meant: impl FnOnce(InodeId) -> bool) -> bool {
+        match self {
+            NameChange::Link { inode, .. } => is_meant(*inode),
+            NameChange::Unlink { .. } | NameChange::Rename { .. } => false,
+        }
     }
 }
 
@@ -102,6 +106,13 @@ impl Tree {
             if names.is_empty() {
                 self.dirs.remove(&place.dir);
             }
+        }
+    }
+
+    /// Drops the names in a directory that is gone.
+    pub(super) fn forget(&mut self, dir: InodeId) {
+        for inode in self.dirs.remove(&dir).unwrap_or_default().values() {
+            self.places.remove(inode);
         }
     }
 

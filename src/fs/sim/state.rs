@@ -328,30 +328,29 @@ impl State {
 
     pub(super) fn sync_data(&mut self, inode: InodeId) {
         self.content_mut(inode).sync();
-        let linked =
-            |pending: &PendingName| matches!(&pending.change, NameChange::Link { inode: new, .. } if *new == inode);
-        if let Some(index) = self.pending.iter().position(linked) {
-            self.carry(index);
+        let makes_it = |name: &PendingName| name.change.makes(|made| made == inode);
+        if let Some(last) = self.pending.iter().position(makes_it) {
+            // The sync of a new file carries its name along, with all before it in that directory and the names of new
+            // directories above: so ext4, xfs and btrfs do (rule 12).
+            let dirs = BTreeSet::from(self.pending[last].change.dirs());
+            for index in self.changes_before(last + 1, dirs, true) {
+                self.pending[index].carried = true;
+            }
         }
     }
 
-    /// Marks a change of names, those before it in its directories, and the names of these directories, as carried
-    /// along by the sync of a new file: so ext4, xfs and btrfs do (rule 12).
-    fn carry(&mut self, index: usize) {
-        let mut unvisited = vec![index];
-        while let Some(index) = unvisited.pop() {
-            if std::mem::replace(&mut self.pending[index].carried, true) {
-                continue;
-            }
-            let dirs = self.pending[index].change.dirs();
-            for (other, pending) in self.pending.iter().enumerate() {
-                let before = other < index && dirs.iter().any(|dir| pending.change.touches(*dir));
-                let makes_dir = matches!(&pending.change, NameChange::Link { inode, .. } if dirs.contains(inode));
-                if (before || makes_dir) && !pending.carried {
-                    unvisited.push(other);
-                }
+    /// The pending changes below `end` in some directories, and those that they rest on: a rename across directories
+    /// brings what came before it in the other one, and, if asked for, a name in a new directory that directory.
+    fn changes_before(&self, end: usize, mut dirs: BTreeSet<InodeId>, with_makers: bool) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        for (index, name) in self.pending[..end].iter().enumerate().rev() {
+            let touches = name.change.dirs().iter().any(|dir| dirs.contains(dir));
+            if touches || (with_makers && name.change.makes(|made| dirs.contains(&made))) {
+                dirs.extend(name.change.dirs());
+                found.insert(index);
             }
         }
+        found
     }
 
     pub(super) fn fail_sync_data(&mut self, inode: InodeId) {
@@ -365,8 +364,11 @@ impl State {
 
     /// Makes the names in a directory durable, or, if the sync failed, loses what was to become durable.
     pub(super) fn settle_names(&mut self, dir: InodeId, kept: bool) {
-        for name in self.pending.extract_if(.., |name| name.change.touches(dir)) {
-            if kept {
+        let settled = self.changes_before(self.pending.len(), BTreeSet::from([dir]), false);
+        for (index, name) in std::mem::take(&mut self.pending).into_iter().enumerate() {
+            if !settled.contains(&index) {
+                self.pending.push(name);
+            } else if kept {
                 self.durable.apply(&name.change);
             }
         }
@@ -388,18 +390,24 @@ impl State {
     }
 
     /// Drops orphans that nobody can see again: a crash can bring one back for as long as a durable or pending name
-    /// leads to it.
+    /// leads to it. A directory that goes takes its names along, and with them perhaps other orphans.
     pub(super) fn forget_unused(&mut self) {
-        let in_use = |inode: &InodeId| {
-            self.inodes.get(inode).is_some_and(|inode| inode.handles > 0)
-                || self.durable.holds(*inode)
-                || self.pending.iter().any(|pending| pending.change.inode() == *inode)
-        };
-        let (kept, unused) = self.orphans.iter().copied().partition(in_use);
-        self.orphans = kept;
-        let unused: BTreeSet<InodeId> = unused;
-        for inode in &unused {
-            self.inodes.remove(inode);
+        loop {
+            let in_use = |inode: &InodeId| {
+                self.inodes.get(inode).is_some_and(|inode| inode.handles > 0)
+                    || self.durable.holds(*inode)
+                    || self.pending.iter().any(|pending| pending.change.inode() == *inode)
+            };
+            let unused: Vec<InodeId> = self.orphans.iter().copied().filter(|inode| !in_use(inode)).collect();
+            if unused.is_empty() {
+                return;
+            }
+            for inode in &unused {
+                self.orphans.remove(inode);
+                self.inodes.remove(inode);
+                self.durable.forget(*inode);
+            }
+            self.pending.retain(|pending| pending.change.dirs().iter().any(|dir| self.inodes.contains_key(dir)));
         }
     }
 

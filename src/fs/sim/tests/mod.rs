@@ -8,6 +8,7 @@ use crate::offset::Position;
 
 mod crashes;
 mod faults;
+mod histories;
 mod names;
 
 /// A disk with a durable directory `/d`, and the seam to it.

@@ -174,3 +174,15 @@ fn a_disk_in_memory_loses_nothing() {
     let after = disk.crash(CrashStrength::Strict);
     assert_eq!(after.read_file("/a").unwrap(), b"content");
 }
+
+#[test]
+fn a_replaced_directory_takes_its_unsynced_names_along() {
+    let (disk, env) = disk_and_env();
+    env.create_dir(Path::new("/d/e")).unwrap();
+    create(&env, "/d/e/a");
+    env.remove_file(Path::new("/d/e/a")).unwrap();
+    env.create_dir(Path::new("/d/c")).unwrap();
+    rename(&env, "/d/c", "/d/e");
+    sync_dir(&env, "/d");
+    assert_eq!(disk.every_image(CrashStrength::Strict).count(), 1, "nothing is left to lose");
+}
