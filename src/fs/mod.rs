@@ -91,6 +91,7 @@ pub(crate) struct Lock {
 }
 
 #[derive(Debug)]
+#[allow(dead_code, reason = "held for what dropping it does")]
 enum LockInner {
     Real(real::RealLock),
     #[cfg(any(test, feature = "sim"))]

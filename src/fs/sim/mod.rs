@@ -1,8 +1,8 @@
 //! The simulated disk: files, names and locks in memory, with a page cache that a power cut takes.
 //!
 //! For this crate's tests and, under the feature `sim`, for logs in memory. Here stands what a test says to the disk;
-//! the seam speaks to it through `seam`. It does not model time that calls take, nor links of either kind. The invariant it
-//! owns: one seed, one thread and the same calls give the same answers and the same crash states.
+//! the seam speaks to it through `seam`. It does not model the time that calls take, nor links of either kind. The
+//! invariant it owns: one seed, one thread and the same calls give the same answers and the same crash states.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
