@@ -9,13 +9,13 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use crate::config::{LogConfig, SyncPolicy};
-use crate::error::{Error, Result};
+use crate::error::{Error, InvalidRecord, Result};
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::{
     BatchBuilder, BatchHeader, BatchStamp, ClientRules, Compression, HEADER_BYTES, Record, set_base_offset,
     set_leader_epoch, validate_client_batches,
 };
-use crate::segment::{AppendFailure, BatchFacts};
+use crate::segment::{AppendFailure, BatchFacts, MAX_RELATIVE_OFFSET};
 use crate::state::Witness;
 
 use super::shared::Shared;
@@ -211,6 +211,10 @@ impl Shared {
         writer.begin_session()?;
         let appended = assign_offsets(&writer, batches)?;
         let last_offset = Offset::new(appended.next_offset.value() - 1);
+        if appended.next_offset - appended.base_offset > MAX_RELATIVE_OFFSET {
+            // Batches that unfold to billions of records: no segment has room for so many offsets.
+            return Err(Error::InvalidRecord { index: 0, reason: InvalidRecord::TooMany });
+        }
         let rolled = match writer.must_roll(size_bytes, last_offset, appended.timestamp, now)? {
             Some(_) => {
                 self.roll_locked(&mut writer)?;
@@ -228,7 +232,7 @@ impl Shared {
         }
         drop(writer);
         if rolled {
-            self.order_sealed_sync()?;
+            self.order_sealed_sync();
         }
         self.keep_policy(options, config, appended.next_offset)?;
         Ok(appended)
@@ -296,10 +300,10 @@ impl Shared {
             SyncPolicy::Always => true,
             SyncPolicy::Never => false,
             SyncPolicy::Every { records, bytes, interval_ms } => {
-                if interval_ms.is_some() {
-                    self.order_interval_sync()?;
-                }
-                records.is_some_and(|records| self.counters.unsynced_records() >= records) || bytes.is_some_and(behind)
+                // Where no worker can be had the append keeps the promise itself.
+                let unkept = interval_ms.is_some() && self.order_interval_sync().is_err();
+                let many = records.is_some_and(|records| self.counters.unsynced_records() >= records);
+                unkept || many || bytes.is_some_and(behind)
             }
         };
         let too_far = config.max_unsynced_bytes.is_some_and(|bytes| self.counters.unsynced_bytes() > bytes);
@@ -315,7 +319,7 @@ impl Shared {
             self.roll_locked(&mut writer)?;
             let base = writer.active().base();
             drop(writer);
-            self.order_sealed_sync()?;
+            self.order_sealed_sync();
             return Ok(base);
         }
         Ok(writer.active().base())

@@ -78,8 +78,9 @@ impl WorkerControl {
 
 impl Shared {
     /// A segment was sealed: its files are to be made durable, so that recovery need not read it.
-    pub(super) fn order_sealed_sync(self: &Arc<Self>) -> Result<()> {
-        self.order(|orders, _| orders.sync_sealed = true)
+    pub(super) fn order_sealed_sync(self: &Arc<Self>) {
+        // Without a worker the recovery point lags until the next sync, which it may.
+        drop(self.order(|orders, _| orders.sync_sealed = true));
     }
 
     /// Something was appended that an interval sync is to cover.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::config::{MAX_SEGMENT_BYTES, WriteMode};
 use crate::error::{Error, IoOp, Result};
-use crate::fs::{Env, OpenMode};
+use crate::fs::{Env, OpenMode, retry};
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
 use crate::state::IndexMarks;
@@ -80,8 +80,16 @@ pub(crate) enum AppendFailure {
 impl SegmentWriter {
     /// Begins a segment: its files are new, its name is not yet durable.
     pub(crate) fn create(env: &Env, dir: &Path, base: Offset, shape: Shape) -> Result<SegmentWriter> {
-        let log = Arc::new(LogFile::open(env, &path(dir, base, SegmentFile::Log), OpenMode::CreateNew)?);
-        let indexes = GrowingIndexes::create(env, dir, base, shape.indexes)?;
+        let log_path = path(dir, base, SegmentFile::Log);
+        let log = Arc::new(LogFile::open(env, &log_path, OpenMode::CreateNew)?);
+        let indexes = match GrowingIndexes::create(env, dir, base, shape.indexes) {
+            Ok(indexes) => indexes,
+            Err(error) => {
+                // Else the next attempt would find the name taken. An empty file that stays is found at the next open.
+                drop(env.remove_file(&log_path));
+                return Err(error);
+            }
+        };
         let segment = Arc::new(Segment::new(dir, base, Position::ZERO, Vec::new()));
         let first = FirstTimestamp::Known(None);
         Ok(SegmentWriter::over(segment, log, indexes, shape, Position::ZERO, base, first, env.wall_clock()))
@@ -248,7 +256,7 @@ impl SegmentWriter {
         }
         let window = Position::new((self.allocated.value() + WINDOW_BYTES).min(self.shape.segment_bytes));
         for target in [window.max(end), end] {
-            match self.log.file().allocate(self.allocated, target) {
+            match retry(|| self.log.file().allocate(self.allocated, target)) {
                 Ok(()) => {
                     self.allocated = target;
                     return Ok(());
