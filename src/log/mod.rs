@@ -121,7 +121,7 @@ impl Log {
     /// `InvalidConfig`.
     #[cfg(feature = "sim")]
     pub fn in_memory(config: LogConfig) -> Result<Log> {
-        let disk = crate::fs::SimDisk::in_memory(0);
+        let disk = crate::fs::sim::SimDisk::in_memory(0);
         Log::open_in(&Env::sim(&disk), Path::new("/log"), config)
     }
 
