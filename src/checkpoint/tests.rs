@@ -1,3 +1,5 @@
+//! Kafka's small text files: written, replaced, refused.
+
 #![allow(clippy::disallowed_methods, reason = "the tests look at the files from outside the seam")]
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! The state file: what was written last is read, whatever happens to the other slot.
+
 #![allow(clippy::disallowed_methods, reason = "the tests look at the file from outside the seam")]
 
 use proptest::prelude::*;

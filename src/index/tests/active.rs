@@ -1,3 +1,5 @@
+//! An index that grows: gathered entries, full indexes, cuts, and readers meanwhile.
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The offset index: Kafka's bytes, and every lookup against a linear search.
+
 use super::*;
 
 /// Appendix A of the format, written by Kafka's own classes.

@@ -1,3 +1,5 @@
+//! The time index: Kafka's bytes, its rules for entries, and every lookup against a linear search.
+
 use super::*;
 
 /// Appendix A of the format, written by Kafka's own classes.

@@ -1,3 +1,5 @@
+//! Index files that nobody vouches for: blank room, junk, lengths that do not fit.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Each codec there and back, against hostile bytes, and against its cap.
+
 use super::*;
 
 fn compressed(codec: Compression, input: &[u8]) -> Vec<u8> {

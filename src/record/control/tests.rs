@@ -1,3 +1,5 @@
+//! Control records: markers there and back, unknown types, newer and broken versions.
+
 use super::*;
 use crate::offset::Offset;
 use crate::record::vectors::{plain_header, sealed};

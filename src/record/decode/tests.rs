@@ -1,3 +1,5 @@
+//! Decoding: what a record may be, and everything that it may not.
+
 use std::sync::Arc;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The batch builder: sizes, timestamps, limits, and buffers that stay.
+
 use super::*;
 use crate::record::vectors::{decoded, shown, time};
 use crate::record::{DecodeLimits, DecodedBatch};

@@ -1,3 +1,5 @@
+//! The batch header: every field, every refusal, sequence numbers that wrap.
+
 use super::*;
 use crate::record::vectors::{A, V0, V1, bytes, plain_header, sealed};
 

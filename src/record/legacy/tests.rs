@@ -1,3 +1,5 @@
+//! Formats 0 and 1: plain messages, wrappers, and their quirks.
+
 use super::*;
 use crate::offset::{Offset, Timestamp};
 use crate::record::checksum::crc32_ieee;

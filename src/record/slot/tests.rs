@@ -1,3 +1,5 @@
+//! The bytes of one record inside a batch, whole and broken.
+
 use super::super::varint::{put_varint, put_varlong};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! What a client may append encoded, and what is refused.
+
 use super::*;
 use crate::record::compression::Compressor;
 use crate::record::vectors::{TIME_1, V0, V1, bytes, plain_header, sealed, small_records, time};
