@@ -62,16 +62,16 @@ impl Loader<'_> {
         let logs = listing.logs(self.dir);
         let state = found.state().copied();
         if !disturbed && let Some(state) = state {
-            if state_holds(self.env, &logs, &state)? {
-                let sections = state_file.read_sections()?;
-                if let Some(sizes) = clean_sizes(self.env, &logs, &state, sections)? {
-                    return self.load_clean(state_file, state, &sizes, report);
+            match belief(self.env, &logs, &state, state_file.read_sections()?)? {
+                Belief::Clean(sizes) => return self.load_clean(state_file, state, &sizes, report),
+                Belief::FromRecoveryPoint => {
+                    report.trust = Trust::FromRecoveryPoint;
+                    let chain = self.recover_above(&logs, &state, &mut report)?;
+                    if chain.damage().is_empty() || self.config.on_damage != OnDamage::CutAsKafka {
+                        return self.finish(state_file, Some(state), chain, report);
+                    }
                 }
-                report.trust = Trust::FromRecoveryPoint;
-                let chain = self.recover_above(&logs, &state, &mut report)?;
-                if chain.damage().is_empty() || self.config.on_damage != OnDamage::CutAsKafka {
-                    return self.finish(state_file, Some(state), chain, report);
-                }
+                Belief::None => {}
             }
         }
         report.trust = if logs.is_empty() && matches!(found, Found::Missing) { Trust::Clean } else { Trust::Foreign };
@@ -236,8 +236,45 @@ pub(super) fn shape(env: &Env, config: &LogConfig) -> Shape {
     }
 }
 
+/// How far a state can be believed.
+pub(super) enum Belief {
+    /// The directory is as a clean close left it. The sizes of the sealed segments.
+    Clean(BTreeMap<Offset, u64>),
+    /// What lies below the recovery point is as it says.
+    FromRecoveryPoint,
+    /// Somebody else wrote here.
+    None,
+}
+
+/// Compares a state with the directory. We take the clean mark back, durably, before we change anything: a directory
+/// that is marked clean and differs from its state was changed by somebody else.
+pub(super) fn belief(
+    env: &Env,
+    logs: &BTreeMap<Offset, Source>,
+    state: &State,
+    sections: Option<Sections>,
+) -> Result<Belief> {
+    if !state_holds(env, logs, state)? {
+        return Ok(Belief::None);
+    }
+    if !state.clean {
+        return Ok(Belief::FromRecoveryPoint);
+    }
+    let Some((&last, source)) = logs.last_key_value() else { return Ok(Belief::None) };
+    if last != state.active.base || recovery::file_size(env, &source.path)? != state.active.size {
+        return Ok(Belief::None);
+    }
+    let Some(sections) = sections else {
+        // The close was cut short behind the state itself.
+        return Ok(Belief::FromRecoveryPoint);
+    };
+    let sizes: BTreeMap<Offset, u64> = sections.into_iter().collect();
+    let same = logs.keys().filter(|&&base| base != last).eq(sizes.keys());
+    Ok(if same { Belief::Clean(sizes) } else { Belief::None })
+}
+
 /// Whether the batch that the state calls its witness still stands where it says: one read.
-pub(super) fn state_holds(env: &Env, logs: &BTreeMap<Offset, Source>, state: &State) -> Result<bool> {
+fn state_holds(env: &Env, logs: &BTreeMap<Offset, Source>, state: &State) -> Result<bool> {
     let Some(witness) = state.witness else {
         // Nothing was durable yet, so that there is nothing to contradict.
         return Ok(state.recovery_point.position == Position::ZERO);
@@ -272,23 +309,6 @@ pub(super) fn witness_of(segment_base: Offset, position: Position, header: &Batc
         position,
         crc: header.crc,
     }
-}
-
-/// The sizes of the sealed segments, if the directory is still as a clean close left it.
-pub(super) fn clean_sizes(
-    env: &Env,
-    logs: &BTreeMap<Offset, Source>,
-    state: &State,
-    sections: Option<Sections>,
-) -> Result<Option<BTreeMap<Offset, u64>>> {
-    let Some(sections) = sections.filter(|_| state.clean) else { return Ok(None) };
-    let Some((&last, source)) = logs.last_key_value() else { return Ok(None) };
-    if last != state.active.base || recovery::file_size(env, &source.path)? != state.active.size {
-        return Ok(None);
-    }
-    let sizes: BTreeMap<Offset, u64> = sections.into_iter().collect();
-    let sealed = logs.keys().filter(|&&base| base != last);
-    Ok(sealed.eq(sizes.keys()).then_some(sizes))
 }
 
 /// Damage as it is reported.

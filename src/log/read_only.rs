@@ -18,7 +18,7 @@ use crate::state::{self, State};
 
 use super::core::{Bounds, Core};
 use super::directory::{self, Listing, Source};
-use super::load::{clean_sizes, state_holds};
+use super::load::{Belief, belief};
 use super::open::canonical;
 use super::recovery::file_size;
 use super::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
@@ -36,12 +36,11 @@ pub(super) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
     let (found, sections) = state::read(env, &dir)?;
     let mut opening = Opening { env, dir: &dir, logs: &logs, report, segments: BTreeMap::new() };
     let bounds = match found.state() {
-        Some(state) if !disturbed && state_holds(env, &logs, state)? => {
-            match clean_sizes(env, &logs, state, sections)? {
-                Some(sizes) => opening.clean(state, &sizes),
-                None => opening.above(state)?,
-            }
-        }
+        Some(state) if !disturbed => match belief(env, &logs, state, sections)? {
+            Belief::Clean(sizes) => opening.clean(state, &sizes),
+            Belief::FromRecoveryPoint => opening.above(state)?,
+            Belief::None => opening.foreign(Some(state))?,
+        },
         state => opening.foreign(state)?,
     };
     let Opening { mut report, segments, .. } = opening;
