@@ -65,8 +65,8 @@ impl LogSlice {
         LogSlice { range: Some(range), asked, next_offset }
     }
 
-    /// The records from the offset that was asked for to the end of the slice, markers included. Checksums are verified;
-    /// after an error the iterator is finished.
+    /// The records from the offset that was asked for to the end of the slice, markers included. Checksums are
+    /// verified; after an error the iterator is finished.
     #[must_use]
     pub fn records(&self) -> SliceRecords {
         SliceRecords { batches: self.batches(), current: None, from: self.asked }

@@ -101,16 +101,25 @@ impl Cursor {
     }
 
     fn take_batch(&mut self) -> Result<Option<StoredBatch>> {
-        let Some(header) = self.seek_header()? else { return Ok(None) };
         let limits = self.core.decode_limits();
-        let Some(place) = &mut self.place else { return Ok(None) };
-        let batch = match place.walk.take(header, limits) {
-            // What vanished because the log was cut since is no damage.
-            Err(Error::Corrupt { .. }) if self.is_at_end() => return Ok(None),
-            answer => answer?,
-        };
-        self.pending = batch.checksum().err().map(|reason| batch.corrupt(reason));
-        Ok(Some(batch))
+        loop {
+            let Some(header) = self.seek_header()? else { return Ok(None) };
+            let Some(place) = &mut self.place else { return Ok(None) };
+            let taken = place.walk.take(header, limits);
+            let is_damaged = match &taken {
+                Ok(batch) => batch.checksum().is_err(),
+                Err(error) => matches!(error, Error::Corrupt { .. }),
+            };
+            if is_damaged && self.is_at_end() {
+                return Ok(None);
+            }
+            if is_damaged && self.leave_if_outdated() {
+                continue;
+            }
+            let batch = taken?;
+            self.pending = batch.checksum().err().map(|reason| batch.corrupt(reason));
+            return Ok(Some(batch));
+        }
     }
 
     fn seek_header(&mut self) -> Result<Option<BatchHeader>> {
@@ -125,11 +134,14 @@ impl Cursor {
                 return Err(Error::Closed);
             }
             let (from, end) = (self.from, self.end());
+            if from >= end {
+                return Ok(None);
+            }
             let Some(place) = &mut self.place else {
                 self.enter_first()?;
                 continue;
             };
-            if from.max(place.walk.due()) >= end {
+            if place.walk.due() >= end {
                 return Ok(None);
             }
             place.check_known_damage(from)?;
@@ -146,16 +158,39 @@ impl Cursor {
                     if self.is_at_end() {
                         return Ok(None);
                     }
-                    self.pass_zero_tail(error)?;
+                    if !self.leave_if_outdated() && !self.pass_damage_below()? {
+                        self.pass_zero_tail(error)?;
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Whether everything below the present end lies behind this place.
+    /// Whether everything below the present end lies behind this place: then what is missing here was cut off, as after
+    /// a failure, and is no damage.
     fn is_at_end(&self) -> bool {
         self.place.as_ref().is_some_and(|place| place.walk.due() >= self.end())
+    }
+
+    /// Leaves a segment that is not the log's any more, for the log was reopened or the segment deleted, to be entered
+    /// anew at the offset that is due. What its old bytes look like says nothing.
+    fn leave_if_outdated(&mut self) -> bool {
+        let Some(place) = &self.place else { return false };
+        if is_current(&self.core, &place.segment) {
+            return false;
+        }
+        self.from = self.from.max(place.walk.due());
+        self.place = None;
+        true
+    }
+
+    /// Goes behind damage on the way to the first offset, if that offset is not in it.
+    fn pass_damage_below(&mut self) -> Result<bool> {
+        match &mut self.place {
+            Some(place) if place.walk.due() < self.from => place.walk.step_over_below(self.from),
+            _ => Ok(false),
+        }
     }
 
     /// Goes to the segment that holds the first offset, or would, and there as near to it as the index knows.
@@ -197,8 +232,17 @@ impl Cursor {
             place.walk.extend_to(published);
             return Ok(true);
         }
+        if self.leave_if_outdated() {
+            return Ok(true);
+        }
+        let Some(place) = &self.place else { return Ok(false) };
         let (due, found) = (place.walk.due(), next.as_ref().map_or(end, |next| next.base()));
         if due < found && !self.core.gaps_allowed() && !place.walk.is_after_unknown() {
+            let (asked, start) = (due, self.core.log_start());
+            if asked < start {
+                // What followed was deleted meanwhile.
+                return Err(Error::OffsetOutOfRange { asked, start, end });
+            }
             let reason = Corruption::OffsetGap { found: found.to_disk(), expected: due.to_disk() };
             return Err(place.walk.scan().corrupt(reason));
         }
@@ -263,6 +307,11 @@ impl Place {
         self.walk.resume_at(end, next_offset);
         Ok(())
     }
+}
+
+/// Whether a segment is still the log's own.
+pub(crate) fn is_current(core: &Core, segment: &Arc<Segment>) -> bool {
+    core.floor_segment(segment.base()).is_some_and(|found| Arc::ptr_eq(&found, segment))
 }
 
 /// Opens a segment's files. One that was deleted meanwhile makes the offset out of range; one that is missing without

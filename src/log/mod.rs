@@ -32,6 +32,8 @@ mod load;
 mod open;
 mod read;
 mod read_only;
+#[cfg(test)]
+mod read_tests;
 mod records;
 mod recovery;
 mod report;

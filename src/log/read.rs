@@ -143,7 +143,7 @@ impl Reader {
     /// The segments as they are now, the oldest first.
     ///
     /// # Errors
-    /// [`Error::Closed`] after the log was closed; [`Error::Io`] if a time index cannot be read.
+    /// [`Error::Closed`] after the log was closed; [`Error::Io`] if a segment's files cannot be opened.
     pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
         if self.core.is_closed() {
             return Err(Error::Closed);
@@ -154,10 +154,7 @@ impl Reader {
         let mut infos = Vec::with_capacity(segments.len());
         for (index, (segment, next_offset)) in segments.iter().zip(next_bases).enumerate() {
             let handles = open(&self.core, segment, segment.base())?;
-            let last_time = match &handles.time_index {
-                Some(index) => index.last()?,
-                None => None,
-            };
+            let last_time = handles.time_index.as_ref().and_then(|index| index.last().ok().flatten());
             infos.push(SegmentInfo {
                 base_offset: segment.base(),
                 next_offset,
@@ -229,9 +226,11 @@ impl Reader {
     /// A walk that begins at the last batch below `limit` that the offset index knows, if that saves anything.
     fn jump(&self, place: &Place, limit: Position, end: Offset) -> Result<Option<Walk>> {
         let Some(index) = &place.handles.offset_index else { return Ok(None) };
-        let last_below = match index.upper_bound_by_position(limit)? {
-            Some(entry) => Offset::new(entry.offset.value().saturating_sub(1)),
-            None => Offset::MAX,
+        let last_below = match index.upper_bound_by_position(limit) {
+            Ok(Some(entry)) => Offset::new(entry.offset.value().saturating_sub(1)),
+            Ok(None) => Offset::MAX,
+            // An index that cannot be read saves nothing.
+            Err(_) => return Ok(None),
         };
         let target = last_below.min(Offset::new(end.value().saturating_sub(1)));
         let scan = place.segment.scan_towards(&place.handles, target)?;

@@ -1,9 +1,9 @@
 //! The records of a log from its back to its front.
 //!
 //! Batches can be found forward only, so a segment is taken apart from its end: the part behind the last index entry is
-//! walked by its headers, its batches are given in reverse, and then comes the part before. The invariant it owns: however
-//! sparse the index and however large the segment, at most [`MOST_MARKS`] places are kept for each part, and each
-//! batch of the range is read, checked and unfolded once.
+//! walked by its headers, its batches are given in reverse, and then comes the part before. The invariant it owns:
+//! however sparse the index and however large the segment, at most [`MOST_MARKS`] places are kept for each part, and
+//! each batch of the range is checked and unfolded once.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::slice::{StoredBatch, Walk, first_offset};
 
 use super::ReadUpTo;
 use super::core::Core;
-use super::cursor::open;
+use super::cursor::{is_current, open};
 
-/// How many places of a part are kept. Of a part with more batches, every second, fourth, … place is kept, and what lies
-/// between two of them is a part to be taken apart in its turn.
+/// How many places of a part are kept. Of a part with more batches, every second, fourth, … place is kept, and what
+/// lies between two of them is a part to be taken apart in its turn.
 const MOST_MARKS: usize = 512;
 /// What is read at once, towards the front.
 const WINDOW_BYTES: u64 = 64 << 10;
@@ -33,11 +33,16 @@ const WINDOW_BYTES: u64 = 64 << 10;
 pub struct RecordsReversed {
     core: Arc<Core>,
     from: Offset,
+    /// Nothing at or above is given.
     end: Offset,
     up_to: ReadUpTo,
     skip_damaged: bool,
-    /// Everything at and above was given, or is in `descent`.
+    /// The offset of the record that was given last, or the end.
+    given: Offset,
+    /// What lies at or above was given, or is in `descent`.
     upper: Offset,
+    /// Where the segment that is entered next must end, if that is known.
+    above: Option<Offset>,
     descent: Option<Descent>,
     current: Option<StoredRecordsReversed>,
     finished: bool,
@@ -100,7 +105,9 @@ impl RecordsReversed {
             end,
             up_to,
             skip_damaged,
+            given: end,
             upper: end,
+            above: None,
             descent: None,
             current: None,
             finished: from >= end,
@@ -125,18 +132,35 @@ impl RecordsReversed {
                 }
                 continue;
             };
-            // What vanished because the log was cut since, as after a failure, is no damage and no record.
-            let was_cut = || mark.part.due >= self.core.end_for(self.up_to);
+            let due = mark.part.due;
             let batch = match mark.found {
-                Found::Batch(header) if header.last_offset() < self.from => return Ok(false),
-                _ if was_cut() => continue,
-                Found::Batch(header) => descent.read(mark.part.start, header, self.core.decode_limits())?,
-                Found::Damage(error) => return Err(error),
+                Found::Batch(header) => descent.read(mark.part.start, header, self.core.decode_limits()),
+                Found::Damage(error) => Err(error),
             };
-            batch.checksum().map_err(|reason| batch.corrupt(reason))?;
-            self.current = Some(batch.into_reversed()?);
+            let batch = batch.and_then(|batch| match batch.checksum() {
+                Ok(()) => Ok(batch),
+                Err(reason) => Err(batch.corrupt(reason)),
+            });
+            // What was cut off since, as after a failure, is no damage and no record.
+            if matches!(batch, Err(Error::Corrupt { .. }))
+                && (due >= self.core.end_for(self.up_to) || self.leave_if_outdated())
+            {
+                continue;
+            }
+            self.current = Some(batch?.into_reversed()?);
             return Ok(true);
         }
+    }
+
+    /// Leaves a segment that is not the log's any more, for the log was reopened or the segment deleted, to go on below
+    /// the last record. What its old bytes look like says nothing.
+    fn leave_if_outdated(&mut self) -> bool {
+        if self.descent.as_ref().is_none_or(|descent| is_current(&self.core, &descent.segment)) {
+            return false;
+        }
+        (self.end, self.upper, self.above) = (self.given, self.given, None);
+        self.descent = None;
+        true
     }
 
     /// Begins with the segment before the ones that were given.
@@ -144,15 +168,14 @@ impl RecordsReversed {
         if self.upper <= self.from {
             return Ok(false);
         }
-        let is_last = self.upper == self.end;
         let below = Offset::new(self.upper.value() - 1);
         let Some(segment) = self.core.floor_segment(below) else {
             // The segment was deleted after the range was checked.
             let (start, end) = (self.core.log_start(), self.core.log_end());
             return Err(Error::OffsetOutOfRange { asked: below, start, end });
         };
-        let above = (!is_last).then_some(self.upper);
-        self.upper = segment.base();
+        let above = self.above;
+        (self.upper, self.above) = (segment.base(), Some(segment.base()));
         let handles = open(&self.core, &segment, below)?;
         let gaps_allowed = self.core.gaps_allowed();
         self.descent = Some(Descent::new(segment, handles, gaps_allowed, self.from, self.end, above)?);
@@ -173,7 +196,10 @@ impl Iterator for RecordsReversed {
         loop {
             match self.current.as_mut().and_then(Iterator::next) {
                 Some(record) if record.offset() >= self.end => continue,
-                Some(record) if record.offset() >= self.from => return Some(Ok(record)),
+                Some(record) if record.offset() >= self.from => {
+                    self.given = record.offset();
+                    return Some(Ok(record));
+                }
                 Some(_) => self.finished = true,
                 None => {}
             }
@@ -265,6 +291,10 @@ impl Descent {
                 if mark.part.start == part.start {
                     first = Some(first_offset(header));
                 }
+                // The range reaches no further down; what is wrong there is no concern of it.
+                if first_offset(header) <= self.from {
+                    marks = Marks::default();
+                }
                 if header.last_offset() < self.from {
                     continue;
                 }
@@ -272,8 +302,7 @@ impl Descent {
             marks.push(mark);
         }
         if marks.stride > 1 {
-            self.parts.push(part);
-            self.parts.extend(marks.kept.iter().map(|mark| mark.part).filter(|sub| sub.start > part.start));
+            self.parts.extend(marks.kept.iter().map(|mark| mark.part));
             return Ok(());
         }
         if walk.position() == self.ceiling
@@ -293,6 +322,9 @@ impl Descent {
     /// What comes next on a walk up to the ceiling.
     fn next_mark(&self, walk: &mut Walk) -> Result<Option<Mark>> {
         let part = Part { start: walk.position(), due: walk.due() };
+        if part.due >= self.end {
+            return Ok(None);
+        }
         if let Some(known) = self.segment.damage_at(walk.position())
             && known.next_offset > walk.due()
         {

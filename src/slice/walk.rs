@@ -4,6 +4,8 @@
 //! on are the caller's business. The invariant it owns: a batch that it calls sound was read whole, has the checksum
 //! of its bytes, and lies in order behind the batch before it.
 
+use std::sync::Arc;
+
 use crate::error::{Corruption, Error, Result};
 use crate::offset::{Offset, Position};
 use crate::record::{BatchHeader, DecodeLimits, verify_crc};
@@ -101,11 +103,24 @@ impl Walk {
             return Ok(false);
         }
         let Some(behind) = self.claimed_end()? else { return Ok(false) };
-        if behind < self.scan.end() && !self.may_continue_at(behind)? {
+        let may_follow = |header: BatchHeader| first_offset(&header) >= self.due;
+        if behind < self.scan.end() && !self.probe(behind)?.is_some_and(may_follow) {
             return Ok(false);
         }
         self.resume_at(behind, self.due);
         Ok(true)
+    }
+
+    /// Goes behind a batch that is damaged, if what follows it by its own account shows that it ended below `offset`.
+    pub(crate) fn step_over_below(&mut self, offset: Offset) -> Result<bool> {
+        let Some(behind) = self.claimed_end()? else { return Ok(false) };
+        match self.probe(behind)? {
+            Some(header) if header.base_offset().is_some_and(|first| self.due <= first && first <= offset) => {
+                self.resume_at(behind, self.due);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Whether zeros stand here, of which the parser said `error`.
@@ -151,12 +166,12 @@ impl Walk {
         Ok((end <= self.scan.end()).then_some(end))
     }
 
-    fn may_continue_at(&self, position: Position) -> Result<bool> {
-        let mut probe = Scanner::new(self.scan.file().clone(), position, self.scan.end());
+    /// The header that stands at a later position, if one does.
+    fn probe(&self, position: Position) -> Result<Option<BatchHeader>> {
+        let mut probe = Scanner::new(Arc::clone(self.scan.file()), position, self.scan.end());
         match probe.peek() {
-            Ok(header) => Ok(header.is_some_and(|header| first_offset(&header) >= self.due)),
-            Err(Error::Corrupt { .. }) => Ok(false),
-            Err(error) => Err(error),
+            Err(Error::Corrupt { .. }) => Ok(None),
+            answer => answer,
         }
     }
 }
