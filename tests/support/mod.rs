@@ -1,3 +1,4 @@
 //! What the integration tests share. No tests here: each file under `tests/` takes what it needs.
 
 pub(crate) mod golden;
+pub(crate) mod lines;
