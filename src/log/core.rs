@@ -34,6 +34,8 @@ pub(crate) struct Core {
     synced: AtomicU64,
     failed: AtomicBool,
     closed: AtomicBool,
+    /// Counts the openings, so that a reader notices a reopening.
+    generation: AtomicU64,
     /// Whether offsets may be missing between batches, as compaction and followers leave them.
     gaps_allowed: AtomicBool,
     max_decompressed_bytes: AtomicU64,
@@ -61,6 +63,9 @@ pub enum ReadUpTo {
     HighWatermark,
     /// What belongs to no open transaction; equals the high watermark unless something sets it.
     LastStable,
+    /// Everything that was appended, and behind it what recovery would cut off: torn tails, met as damage. For looking
+    /// into a log that was opened for reading only; equals the log end wherever nothing is torn.
+    FileEnd,
 }
 
 /// Where a log begins and ends.
@@ -83,6 +88,7 @@ impl Core {
             synced: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
             gaps_allowed: AtomicBool::new(true),
             max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),
             open_segments: Mutex::new(OpenSegments { queue: VecDeque::new(), limit: max_open_segments }),
@@ -108,7 +114,13 @@ impl Core {
         self.log_start.store(bounds.log_start.value(), Ordering::Release);
         self.synced.store(bounds.synced.value(), Ordering::Release);
         self.log_end.store(bounds.log_end.value(), Ordering::Release);
+        self.generation.fetch_add(1, Ordering::AcqRel);
         self.failed.store(false, Ordering::Release);
+    }
+
+    /// How often the log was opened through this handle.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     pub(crate) fn log_start(&self) -> Offset {
@@ -131,7 +143,20 @@ impl Core {
         match up_to {
             ReadUpTo::LogEnd | ReadUpTo::HighWatermark | ReadUpTo::LastStable => self.log_end(),
             ReadUpTo::Synced => self.log_end().min(self.synced()),
+            ReadUpTo::FileEnd => {
+                if self.has_torn_tail() {
+                    Offset::MAX
+                } else {
+                    self.log_end()
+                }
+            }
         }
+    }
+
+    /// Whether the last segment ends in bytes that recovery would cut off, and that are nobody's who is writing.
+    fn has_torn_tail(&self) -> bool {
+        let last_is_torn = self.segments.read().values().next_back().is_some_and(|last| last.torn_end().is_some());
+        last_is_torn && !self.report().torn.is_empty()
     }
 
     /// Shows readers everything below `end`; the bytes and the segments are in place.
@@ -178,13 +203,13 @@ impl Core {
     }
 
     /// Refuses an offset below the log start or above the end that this reader sees.
-    pub(crate) fn check_range(&self, asked: Offset, up_to: ReadUpTo) -> Result<()> {
+    pub(crate) fn check_range(&self, asked: Offset) -> Result<()> {
         if self.is_closed() {
             return Err(Error::Closed);
         }
         let (start, end) = (self.log_start(), self.log_end());
         // An offset between a reader's bound and the log end is no error: there is nothing yet (row 235).
-        if asked < start || asked > end.max(self.end_for(up_to)) {
+        if asked < start || asked > end {
             return Err(Error::OffsetOutOfRange { asked, start, end });
         }
         Ok(())

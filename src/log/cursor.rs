@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::offset::{Offset, Position};
-use crate::record::BatchHeader;
+use crate::record::{BatchHeader, DecodeLimits};
 use crate::segment::{Handles, Scanner, Segment};
 use crate::slice::{StoredBatch, Walk, first_offset};
 
@@ -40,6 +40,8 @@ pub(crate) struct Place {
     pub(crate) segment: Arc<Segment>,
     pub(crate) handles: Arc<Handles>,
     pub(crate) walk: Walk,
+    /// Of the log's openings, the one that this place was entered in.
+    generation: u64,
 }
 
 impl Cursor {
@@ -101,10 +103,22 @@ impl Cursor {
     }
 
     fn take_batch(&mut self) -> Result<Option<StoredBatch>> {
+        if let Some(error) = self.pending.take() {
+            return Err(error);
+        }
         let limits = self.core.decode_limits();
         loop {
-            let Some(header) = self.seek_header()? else { return Ok(None) };
-            let Some(place) = &mut self.place else { return Ok(None) };
+            let header = match self.seek_header() {
+                Err(error @ Error::Corrupt { .. }) => {
+                    let Some(batch) = self.place.as_mut().and_then(|place| place.take_damaged(limits)) else {
+                        return Err(error);
+                    };
+                    self.pending = Some(error);
+                    return Ok(Some(batch));
+                }
+                answer => answer?,
+            };
+            let (Some(header), Some(place)) = (header, &mut self.place) else { return Ok(None) };
             let taken = place.walk.take(header, limits);
             let is_damaged = match &taken {
                 Ok(batch) => batch.checksum().is_err(),
@@ -144,6 +158,11 @@ impl Cursor {
             if place.walk.due() >= end {
                 return Ok(None);
             }
+            if place.generation != self.core.generation() {
+                // What was read ahead was of an earlier life of the log; a reopening may have cut it off.
+                self.leave_if_outdated();
+                continue;
+            }
             place.check_known_damage(from)?;
             match place.walk.peek() {
                 Ok(Some(header)) if header.last_offset() < from => place.walk.pass(&header),
@@ -177,7 +196,7 @@ impl Cursor {
     /// anew at the offset that is due. What its old bytes look like says nothing.
     fn leave_if_outdated(&mut self) -> bool {
         let Some(place) = &self.place else { return false };
-        if is_current(&self.core, &place.segment) {
+        if place.generation == self.core.generation() && is_current(&self.core, &place.segment) {
             return false;
         }
         self.from = self.from.max(place.walk.due());
@@ -201,10 +220,11 @@ impl Cursor {
             return Err(Error::OffsetOutOfRange { asked: self.from, start, end });
         };
         self.segment = Some(segment.base());
+        let generation = self.core.generation();
         let handles = open(&self.core, &segment, self.from)?;
         let scan = segment.scan_towards(&handles, self.from)?;
         let walk = Walk::new(scan, segment.base(), self.core.gaps_allowed());
-        self.place = Some(Place { segment, handles, walk });
+        self.place = Some(Place { segment, handles, walk, generation });
         Ok(())
     }
 
@@ -212,13 +232,14 @@ impl Cursor {
     fn enter(&mut self, segment: Arc<Segment>, due: Offset) -> Result<()> {
         self.place = None;
         self.segment = Some(segment.base());
+        let generation = self.core.generation();
         let handles = open(&self.core, &segment, segment.base())?;
         let scan = Scanner::new(Arc::clone(&handles.log), Position::ZERO, segment.published());
         let mut walk = Walk::new(scan, segment.base(), self.core.gaps_allowed());
         if due > segment.base() {
             walk.resume_at(Position::ZERO, due);
         }
-        self.place = Some(Place { segment, handles, walk });
+        self.place = Some(Place { segment, handles, walk, generation });
         Ok(())
     }
 
@@ -227,7 +248,10 @@ impl Cursor {
         let Some(place) = &mut self.place else { return Ok(false) };
         // In this order: what was published last in this segment was published before the next segment was there.
         let next = self.core.segment_after(place.segment.base());
-        let published = place.segment.published();
+        let mut published = place.segment.published();
+        if next.is_none() && self.up_to == ReadUpTo::FileEnd {
+            published = place.segment.torn_end().map_or(published, |end| end.max(published));
+        }
         if published > place.walk.scan().end() {
             place.walk.extend_to(published);
             return Ok(true);
@@ -236,7 +260,8 @@ impl Cursor {
             return Ok(true);
         }
         let Some(place) = &self.place else { return Ok(false) };
-        let (due, found) = (place.walk.due(), next.as_ref().map_or(end, |next| next.base()));
+        let log_end = end.min(self.core.log_end());
+        let (due, found) = (place.walk.due(), next.as_ref().map_or(log_end, |next| next.base()));
         if due < found && !self.core.gaps_allowed() && !place.walk.is_after_unknown() {
             let (asked, start) = (due, self.core.log_start());
             if asked < start {
@@ -274,10 +299,12 @@ impl Cursor {
         let mut due = self.from;
         if let Some(Place { segment, walk, .. }) = &mut self.place {
             due = walk.due();
-            if let Some(known) = segment.damage_at(walk.position())
+            if let Some(known) = segment.damage_around(walk.position())
                 && known.next_offset > due
             {
-                walk.resume_at(known.end, known.next_offset);
+                if !walk.step_over_within(known.end)? {
+                    walk.resume_at(known.end, known.next_offset);
+                }
                 return Ok(());
             }
             if walk.step_over()? {
@@ -293,6 +320,14 @@ impl Cursor {
 }
 
 impl Place {
+    /// The batch at this place, if the segment is known to be damaged here and its header is whole all the same.
+    fn take_damaged(&mut self, limits: DecodeLimits) -> Option<StoredBatch> {
+        self.segment.damage_at(self.walk.position())?;
+        let header = self.walk.peek().ok()??;
+        let batch = self.walk.take(header, limits).ok()?;
+        batch.checksum().is_err().then_some(batch)
+    }
+
     /// Refuses to go on where the segment is known to be damaged, if an offset from `from` on may be lost there; else
     /// passes over the damage.
     pub(crate) fn check_known_damage(&mut self, from: Offset) -> Result<()> {

@@ -64,7 +64,7 @@ impl Reader {
     /// [`Error::OffsetOutOfRange`] below the log start and above the log end, [`Error::Corrupt`] in a damaged range,
     /// [`Error::Closed`] after the log was closed.
     pub fn read(&self, from: Offset, max_bytes: u64) -> Result<LogSlice> {
-        self.core.check_range(from, self.up_to)?;
+        self.core.check_range(from)?;
         let end = self.log_end_offset();
         if from >= end {
             return Ok(LogSlice::empty(from, from));
@@ -190,7 +190,7 @@ impl Reader {
             Bound::Included(&from) => from,
             Bound::Excluded(&before) => behind(before),
         };
-        self.core.check_range(from, self.up_to)?;
+        self.core.check_range(from)?;
         let end = match range.end_bound() {
             Bound::Unbounded => log_end,
             Bound::Included(&last) => behind(last),

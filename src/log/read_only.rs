@@ -26,6 +26,7 @@ use super::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
 /// Opens a directory for reading what is there now.
 pub(super) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
     let dir = canonical(env, dir)?;
+    let was_locked = is_locked(env, &dir);
     let listing = Listing::read(env, &dir)?;
     let (logs, leftovers) = directory::judged(env, &dir, &listing)?;
     let disturbed = leftovers.iter().any(|leftover| leftover.fate == Fate::SwappedIn);
@@ -44,8 +45,8 @@ pub(super) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
         state => opening.foreign(state)?,
     };
     let Opening { mut report, segments, .. } = opening;
-    if env.is_locked(&dir.join(LOCK)).unwrap_or(false) {
-        // The end of a log that somebody is writing is his affair.
+    if was_locked || is_locked(env, &dir) {
+        // The end of a log that somebody is writing, or was until a moment ago, is his affair.
         report.torn.clear();
     }
     let defaults = LogConfig::default();
@@ -53,6 +54,10 @@ pub(super) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
         Core::new(env.clone(), Arc::clone(&dir), defaults.max_open_segments, defaults.max_decompressed_message_bytes);
     core.install(segments, bounds, report);
     Ok(Arc::new(core))
+}
+
+fn is_locked(env: &Env, dir: &Path) -> bool {
+    env.is_locked(&dir.join(LOCK)).unwrap_or(false)
 }
 
 struct Opening<'a> {
@@ -92,7 +97,7 @@ impl Opening<'_> {
             due = found.next_offset;
             let ends_here = found.tail.is_some_and(|tail| !(tail.is_zeros() && upper == Some(due)));
             self.note_tail(source, &found);
-            self.keep(base, source, found.good_end, found.damage);
+            self.keep_walked(base, source, found);
             if ends_here {
                 break;
             }
@@ -115,10 +120,10 @@ impl Opening<'_> {
                 for damaged in &found.damage {
                     self.report.damage.push(report_of(&source.path, damaged));
                 }
-                self.keep(base, source, found.good_end, found.damage);
+                self.keep_walked(base, source, found);
             } else {
                 let size = file_size(self.env, &source.path)?;
-                self.keep(base, source, Position::new(size), Vec::new());
+                self.keep(segment_of(self.dir, base, source, Position::new(size), Vec::new()));
             }
         }
         Ok(Bounds { log_start: first, log_end: end, synced: end, gaps_allowed: true })
@@ -154,17 +159,25 @@ impl Opening<'_> {
         }
     }
 
-    fn keep(&mut self, base: Offset, source: &Source, end: Position, damage: Vec<DamagedRange>) {
-        let segment = if source.final_name {
-            Segment::unvouched(self.dir, base, end, damage)
-        } else {
-            Segment::unindexed(Arc::clone(&source.path), base, end, damage)
-        };
-        self.segments.insert(base, Arc::new(segment));
+    fn keep_walked(&mut self, base: Offset, source: &Source, found: Recovered) {
+        let torn_end = found.tail.filter(|tail| !tail.is_zeros()).map(|tail| tail.end);
+        self.keep(segment_of(self.dir, base, source, found.good_end, found.damage).with_torn_end(torn_end));
+    }
+
+    fn keep(&mut self, segment: Segment) {
+        self.segments.insert(segment.base(), Arc::new(segment));
     }
 
     fn vouched(&mut self, base: Offset, end: Position) {
         self.segments.insert(base, Arc::new(Segment::new(self.dir, base, end, Vec::new())));
+    }
+}
+
+fn segment_of(dir: &Path, base: Offset, source: &Source, end: Position, damage: Vec<DamagedRange>) -> Segment {
+    if source.final_name {
+        Segment::unvouched(dir, base, end, damage)
+    } else {
+        Segment::unindexed(Arc::clone(&source.path), base, end, damage)
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Segment {
     /// Open files; `None` until first use and again after [`Segment::close_handles`].
     handles: RwLock<Option<Arc<Handles>>>,
     damage: Vec<DamagedRange>,
+    /// Where the file ends, if what lies behind the published bytes is torn and was left there.
+    torn_end: Option<Position>,
 }
 
 /// The open files of a segment. A slice keeps the log file alone.
@@ -113,7 +115,13 @@ impl Segment {
             published_bytes: AtomicU64::new(published.value()),
             handles: RwLock::new(None),
             damage,
+            torn_end: None,
         }
+    }
+
+    /// The segment, with a torn tail that ends here. Readers do not see it unless they ask for it.
+    pub(crate) fn with_torn_end(self, end: Option<Position>) -> Segment {
+        Segment { torn_end: end, ..self }
     }
 
     pub(crate) fn base(&self) -> Offset {
@@ -126,6 +134,11 @@ impl Segment {
 
     pub(crate) fn damage(&self) -> &[DamagedRange] {
         &self.damage
+    }
+
+    /// Where the torn tail behind the published bytes ends, if there is one.
+    pub(crate) fn torn_end(&self) -> Option<Position> {
+        self.torn_end
     }
 
     /// Bytes that readers may see.
@@ -227,6 +240,11 @@ impl Segment {
     /// The damaged range that begins at `position`.
     pub(crate) fn damage_at(&self, position: Position) -> Option<&DamagedRange> {
         self.damage.iter().find(|damaged| damaged.start == position)
+    }
+
+    /// The damaged range that `position` lies in.
+    pub(crate) fn damage_around(&self, position: Position) -> Option<&DamagedRange> {
+        self.damage.iter().find(|damaged| damaged.start <= position && position < damaged.end)
     }
 
     /// Where the first damaged range at or behind `position` begins.

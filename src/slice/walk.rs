@@ -99,10 +99,15 @@ impl Walk {
     /// Goes behind the damaged batch at this place, if its length field leads to the end, or to a header that may
     /// follow. Else stays, and says `false`.
     pub(crate) fn step_over(&mut self) -> Result<bool> {
+        self.step_over_within(self.scan.end())
+    }
+
+    /// As [`Walk::step_over`], but not beyond `limit`.
+    pub(crate) fn step_over_within(&mut self, limit: Position) -> Result<bool> {
         if self.position() == self.scan.end() {
             return Ok(false);
         }
-        let Some(behind) = self.claimed_end()? else { return Ok(false) };
+        let Some(behind) = self.claimed_end()?.filter(|&behind| behind <= limit) else { return Ok(false) };
         let may_follow = |header: BatchHeader| first_offset(&header) >= self.due;
         if behind < self.scan.end() && !self.probe(behind)?.is_some_and(may_follow) {
             return Ok(false);
