@@ -74,6 +74,11 @@ impl Cursor {
         self.settle(header)
     }
 
+    /// Records below are not asked for, or were given already.
+    pub(crate) fn from(&self) -> Offset {
+        self.from
+    }
+
     /// Where the cursor stands, after [`Cursor::seek`] found something.
     pub(crate) fn place(&mut self) -> Option<&mut Place> {
         self.place.as_mut()

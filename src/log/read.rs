@@ -101,7 +101,7 @@ impl Reader {
     /// after the log was closed.
     pub fn records(&self, range: impl RangeBounds<Offset>) -> Result<Records> {
         let (from, end) = self.resolve(&range)?;
-        Ok(Records::new(self.cursor(from, end), from, end, self.skip_damaged))
+        Ok(Records::new(self.cursor(from, end), end, self.skip_damaged))
     }
 
     /// The records of a range, the last one first. Memory does not grow with the range.

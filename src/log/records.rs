@@ -19,15 +19,14 @@ use super::cursor::Cursor;
 pub struct Records {
     cursor: Cursor,
     current: Option<SharedRecords>,
-    from: Offset,
     end: Offset,
     skip_damaged: bool,
     finished: bool,
 }
 
 impl Records {
-    pub(crate) fn new(cursor: Cursor, from: Offset, end: Offset, skip_damaged: bool) -> Records {
-        Records { cursor, current: None, from, end, skip_damaged, finished: false }
+    pub(crate) fn new(cursor: Cursor, end: Offset, skip_damaged: bool) -> Records {
+        Records { cursor, current: None, end, skip_damaged, finished: false }
     }
 
     /// Goes to the next batch. `Ok(false)` at the end.
@@ -36,7 +35,7 @@ impl Records {
             let Some(batch) = self.cursor.next_batch().transpose()? else { return Ok(false) };
             // What is wrong with it comes next.
             if batch.checksum().is_ok() {
-                self.current = Some(batch.into_records(self.from)?);
+                self.current = Some(batch.into_records(self.cursor.from())?);
                 return Ok(true);
             }
         }
