@@ -128,6 +128,13 @@ pub enum Corruption {
         /// The length that was durable.
         durable: u64,
     },
+    /// The log ends before offsets that were known to be durable.
+    EndMissing {
+        /// One past the last offset found.
+        found: i64,
+        /// One past the last offset that was durable.
+        durable: i64,
+    },
     /// A file that must be there is not.
     Missing,
     /// An index entry that contradicts the log or the entry before it.
@@ -185,6 +192,9 @@ impl fmt::Display for Corruption {
             Corruption::Zeros => write!(f, "zeros where a batch must begin"),
             Corruption::Shortened { length, durable } => {
                 write!(f, "the file has {length} bytes, {durable} were durable")
+            }
+            Corruption::EndMissing { found, durable } => {
+                write!(f, "the log ends at offset {found}, everything below {durable} was durable")
             }
             Corruption::Missing => write!(f, "the file is missing"),
             Corruption::IndexEntry { entry, why } => write!(f, "index entry {entry}: {why}"),

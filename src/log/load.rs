@@ -319,6 +319,6 @@ pub(super) fn missing_end(path: &Path, found: Offset, durable: Offset, size: u64
         end: Position::new(size),
         first_offset: found,
         next_offset: durable,
-        reason: Corruption::Shortened { length: found.value(), durable: durable.value() },
+        reason: Corruption::EndMissing { found: found.to_disk(), durable: durable.to_disk() },
     }
 }

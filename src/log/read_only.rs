@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::LogConfig;
-use crate::error::Result;
+use crate::error::{Corruption, Result};
 use crate::fs::{Env, OpenMode};
 use crate::names::LOCK;
 use crate::offset::{Offset, Position};
@@ -18,7 +18,7 @@ use crate::state::{self, State};
 
 use super::core::{Bounds, Core};
 use super::directory::{self, Listing, Source};
-use super::load::{Belief, belief};
+use super::load::{Belief, belief, missing_end};
 use super::open::canonical;
 use super::recovery::file_size;
 use super::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
@@ -89,6 +89,7 @@ impl Opening<'_> {
         let mut rest = self.logs.range(point.segment_base..).peekable();
         while let Some((&base, source)) = rest.next() {
             if base != point.segment_base && base != due && !(state.gaps_allowed && base > due) {
+                self.note_aside(source, base, due)?;
                 break;
             }
             let upper = rest.peek().map(|(next, _)| **next);
@@ -101,6 +102,9 @@ impl Opening<'_> {
             if ends_here {
                 break;
             }
+        }
+        for (&base, source) in rest {
+            self.note_aside(source, base, due)?;
         }
         Ok(bounds(state, due, point.offset))
     }
@@ -126,7 +130,27 @@ impl Opening<'_> {
                 self.keep(segment_of(self.dir, base, source, Position::new(size), Vec::new()));
             }
         }
+        if let Some(durable) = state.map(|state| state.recovery_point.offset).filter(|&durable| durable > end) {
+            let (path, size) = match self.segments.values().next_back() {
+                Some(last) => (Arc::clone(last.log_path()), last.published().value()),
+                None => (self.dir.into(), 0),
+            };
+            self.report.damage.push(missing_end(&path, end, durable, size));
+        }
         Ok(Bounds { log_start: first, log_end: end, synced: end, gaps_allowed: true })
+    }
+
+    /// A whole segment behind the end of the log, which recovery would take out of service.
+    fn note_aside(&mut self, source: &Source, base: Offset, end: Offset) -> Result<()> {
+        self.report.torn.push(TornTail {
+            path: source.path.to_path_buf(),
+            position: Position::ZERO,
+            bytes: file_size(self.env, &source.path)?,
+            zeros: false,
+            reason: Corruption::OffsetGap { found: base.to_disk(), expected: end.to_disk() },
+            kept: None,
+        });
+        Ok(())
     }
 
     fn walk(
