@@ -44,6 +44,8 @@ pub(crate) struct SegmentWriter {
     next_offset: Offset,
     /// Room reserved ahead reaches to here; `position` or above if there is any.
     allocated: Position,
+    /// The file may reach to here: an allocation that runs out of room may have made it longer before.
+    reach: Position,
     /// `fallocate` is not to be had on this file system.
     allocation_refused: bool,
     first_timestamp: FirstTimestamp,
@@ -136,6 +138,7 @@ impl SegmentWriter {
             position,
             next_offset,
             allocated: position,
+            reach: position,
             allocation_refused: false,
             first_timestamp,
             opened_at,
@@ -246,6 +249,7 @@ impl SegmentWriter {
             self.next_offset = batch.last_offset + 1;
         }
         self.allocated = self.allocated.max(self.position);
+        self.reach = self.reach.max(self.position);
         Ok(())
     }
 
@@ -255,22 +259,32 @@ impl SegmentWriter {
             return Ok(());
         }
         let window = Position::new((self.allocated.value() + WINDOW_BYTES).min(self.shape.segment_bytes));
-        for target in [window.max(end), end] {
-            match retry(|| self.log.file().allocate(self.allocated, target)) {
-                Ok(()) => {
-                    self.allocated = target;
-                    return Ok(());
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
-                    self.allocation_refused = true;
-                    return Ok(());
-                }
-                // A smaller piece may still fit.
-                Err(error) if error.kind() == std::io::ErrorKind::StorageFull && target != end => {}
-                Err(error) => return Err(Error::io(IoOp::Allocate, self.log.path(), &error)),
+        match self.allocate(window.max(end)) {
+            // A smaller piece may still fit.
+            Err(Error::StorageFull { .. }) if window > end => self.allocate(end),
+            answer => answer,
+        }
+    }
+
+    fn allocate(&mut self, target: Position) -> Result<()> {
+        match retry(|| self.log.file().allocate(self.allocated, target)) {
+            Ok(()) => {
+                self.allocated = target;
+                self.reach = self.reach.max(target);
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {
+                self.allocation_refused = true;
+                Ok(())
+            }
+            Err(error) => {
+                // What it got before it failed is given back, for others may need the room. Should that fail, or be
+                // undone by a crash, then zeros lie behind the log end; they are cut off when the segment is sealed.
+                self.reach = self.reach.max(target);
+                drop(self.log.set_len(self.allocated));
+                Err(Error::io(IoOp::Allocate, self.log.path(), &error))
             }
         }
-        Err(Error::StorageFull { operation: IoOp::Allocate, path: Arc::clone(self.log.path()) })
     }
 
     /// Cuts a failed write off again, durably: what is appended next may differ, and a crash must not splice the two
@@ -282,6 +296,7 @@ impl SegmentWriter {
         match self.log.set_len(self.position).and_then(|()| self.log.sync()) {
             Ok(()) => {
                 self.allocated = self.position;
+                self.reach = self.position;
                 AppendFailure::Unchanged(failed.error)
             }
             Err(_) => AppendFailure::Unknown(failed.error),
@@ -298,17 +313,18 @@ impl SegmentWriter {
 
     /// Cuts off room that was allocated ahead, durably, so that the segment can be sealed (rule 11a).
     pub(crate) fn trim(&mut self) -> Result<()> {
-        if self.allocated > self.position {
+        if self.reach > self.position {
             self.log.set_len(self.position)?;
             self.allocated = self.position;
             self.log.sync()?;
+            self.reach = self.position;
         }
         Ok(())
     }
 
     /// Ends the segment: the last time entry is added. The `.log` was trimmed before.
     pub(crate) fn seal(mut self) -> Sealed {
-        assert!(self.allocated == self.position, "a segment is trimmed before it is sealed");
+        assert!(self.reach == self.position, "a segment is trimmed before it is sealed");
         // That the last entries do not get into the files now is told by the sync, which writes them first.
         drop(self.indexes.finish());
         Sealed { segment: self.segment, log: self.log, indexes: self.indexes, end: self.position }

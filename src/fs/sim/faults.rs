@@ -112,6 +112,8 @@ pub(crate) enum FaultKind {
     NoSpace,
     /// EINTR.
     Interrupted,
+    /// EOPNOTSUPP: this file system has no such thing.
+    Unsupported,
     /// EMFILE: this process has too many descriptors.
     TooManyOpen,
     /// ENFILE: the whole system has.
@@ -306,6 +308,7 @@ fn answer(kind: FaultKind) -> Errno {
         FaultKind::InputOutput => Errno::EIO,
         FaultKind::NoSpace => Errno::ENOSPC,
         FaultKind::Interrupted => Errno::EINTR,
+        FaultKind::Unsupported => Errno::EOPNOTSUPP,
         FaultKind::TooManyOpen => Errno::EMFILE,
         FaultKind::TooManyOpenInSystem => Errno::ENFILE,
         FaultKind::Short => unreachable!("a short transfer is no error"),
