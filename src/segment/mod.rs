@@ -62,6 +62,7 @@ pub(crate) struct Segment {
     published_bytes: AtomicU64,
     /// Open files; `None` until first use and again after [`Segment::close_handles`].
     handles: RwLock<Option<Arc<Handles>>>,
+    /// In the order of the file.
     damage: Vec<DamagedRange>,
     /// Where the file ends, if what lies behind the published bytes is torn and was left there.
     torn_end: Option<Position>,
@@ -239,7 +240,7 @@ impl Segment {
 
     /// The damaged range that begins at `position`.
     pub(crate) fn damage_at(&self, position: Position) -> Option<&DamagedRange> {
-        self.damage.iter().find(|damaged| damaged.start == position)
+        self.damage_from(position).first().filter(|damaged| damaged.start == position)
     }
 
     /// The damaged range that `position` lies in.
@@ -249,7 +250,12 @@ impl Segment {
 
     /// Where the first damaged range at or behind `position` begins.
     pub(crate) fn next_damage(&self, position: Position) -> Option<Position> {
-        self.damage.iter().map(|damaged| damaged.start).filter(|&start| start >= position).min()
+        self.damage_from(position).first().map(|damaged| damaged.start)
+    }
+
+    /// The damaged ranges that begin at or behind `position`. There may be as many as batches.
+    fn damage_from(&self, position: Position) -> &[DamagedRange] {
+        &self.damage[self.damage.partition_point(|damaged| damaged.start < position)..]
     }
 
     /// The first record in log order, from `from` on, whose timestamp is `target` or later.

@@ -15,10 +15,14 @@ use super::indexes::BatchFacts;
 use super::scan::Scanner;
 use super::{DamagedRange, MAX_RELATIVE_OFFSET};
 
-/// What a search for good batches may spend on checksums, beyond four times the bytes it searches.
+/// What one walk may spend on the checksums of what only looks like a batch, beyond four times the bytes it walks.
 const SEARCH_ALLOWANCE_BYTES: u64 = 64 << 20;
-/// How much is read at once while searching.
+/// How much is read first while searching: most often a good batch is near.
+const SEARCH_FIRST_CHUNK_BYTES: usize = 4 << 10;
+/// How much is read at once while searching on.
 const SEARCH_CHUNK_BYTES: usize = 256 << 10;
+/// Chunks grow by this factor while nothing is found.
+const SEARCH_CHUNK_GROWTH: usize = 4;
 
 /// What to judge, and by which rules.
 #[derive(Debug)]
@@ -84,6 +88,7 @@ pub(crate) fn recover(
         tail: None,
     };
     let mut behind_damage = false;
+    let mut allowance = search_allowance(recovery);
     loop {
         let reason = match judge(&mut scan, recovery, found.next_offset, behind_damage)? {
             Judged::End => return Ok(found),
@@ -101,7 +106,7 @@ pub(crate) fn recover(
         };
         let start = scan.position();
         let search = if recovery.search_behind {
-            find_good_batch(recovery, start + 1, found.next_offset)?
+            find_good_batch(recovery, start + 1, found.next_offset, &mut allowance)?
         } else {
             Search::Nothing
         };
@@ -194,18 +199,26 @@ pub(crate) fn holds_a_good_batch(log: &Arc<LogFile>, base: Offset, from: Positio
         gaps_allowed: true,
         search_behind: true,
     };
-    Ok(find_good_batch(&recovery, from, base)? != Search::Nothing)
+    Ok(find_good_batch(&recovery, from, base, &mut search_allowance(&recovery))? != Search::Nothing)
+}
+
+/// All searches of one walk share it: a file full of headers that claim megabytes must not cost their product.
+fn search_allowance(recovery: &Recovery<'_>) -> u64 {
+    let bytes = recovery.end.value().saturating_sub(recovery.start.value());
+    bytes.saturating_mul(4).saturating_add(SEARCH_ALLOWANCE_BYTES)
 }
 
 /// Tries every position from `from` on.
-fn find_good_batch(recovery: &Recovery<'_>, from: Position, due: Offset) -> Result<Search> {
-    let mut allowance = recovery.end.value().saturating_sub(from.value()).saturating_mul(4) + SEARCH_ALLOWANCE_BYTES;
-    let mut chunk = vec![0; SEARCH_CHUNK_BYTES];
+fn find_good_batch(recovery: &Recovery<'_>, from: Position, due: Offset, allowance: &mut u64) -> Result<Search> {
+    let mut chunk = Vec::new();
+    let mut chunk_bytes = SEARCH_FIRST_CHUNK_BYTES;
     let mut position = from;
     while position < recovery.end {
         let remaining = usize::try_from(recovery.end - position).unwrap_or(usize::MAX);
-        let wanted = remaining.min(SEARCH_CHUNK_BYTES);
-        let read = recovery.log.read(&mut chunk[..wanted], position)?;
+        let wanted = remaining.min(chunk_bytes);
+        chunk_bytes = (chunk_bytes * SEARCH_CHUNK_GROWTH).min(SEARCH_CHUNK_BYTES);
+        chunk.resize(wanted, 0);
+        let read = recovery.log.read(&mut chunk, position)?;
         if read == 0 {
             return Ok(Search::Nothing);
         }
@@ -217,10 +230,10 @@ fn find_good_batch(recovery: &Recovery<'_>, from: Position, due: Offset) -> Resu
             }
             let candidate = position + u64::try_from(at).expect("a chunk is small");
             let Some(header) = plausible(recovery, candidate, prefix, due) else { continue };
-            if header.size_bytes > allowance {
+            if header.size_bytes > *allowance {
                 return Ok(Search::GaveUp);
             }
-            allowance -= header.size_bytes;
+            *allowance -= header.size_bytes;
             let mut scan = Scanner::new(Arc::clone(recovery.log), candidate, candidate + header.size_bytes);
             if verify_crc(scan.batch(&header)?, &header).is_ok() {
                 return Ok(Search::Found(candidate, header));
@@ -233,9 +246,9 @@ fn find_good_batch(recovery: &Recovery<'_>, from: Position, due: Offset) -> Resu
     Ok(Search::Nothing)
 }
 
-/// A cheap look at the magic, before anything is parsed.
+/// A cheap look at size and magic, before anything is parsed: a gigabyte of zeros is passed over at once.
 fn may_begin_a_batch(prefix: &[u8]) -> bool {
-    prefix.get(16).is_some_and(|&magic| magic <= 2) && prefix.iter().any(|&byte| byte != 0)
+    prefix.get(16).is_some_and(|&magic| magic <= 2) && prefix[8..12] != [0; 4]
 }
 
 fn plausible(recovery: &Recovery<'_>, candidate: Position, prefix: &[u8], due: Offset) -> Option<BatchHeader> {
