@@ -267,11 +267,11 @@ impl Segment {
         limits: DecodeLimits,
     ) -> Result<Option<FoundTime>> {
         // Entry (T, O) says that no record up to O is later than T, so that nothing up to O can match if T < target.
+        let earlier = target.as_millis().checked_sub(1).map(Timestamp::from_millis);
         let floor = handles
             .time_index
             .as_ref()
-            .and_then(|index| index.lookup(target).ok().flatten())
-            .filter(|entry| entry.timestamp < target)
+            .and_then(|index| index.lookup(earlier?).ok().flatten())
             .map_or(self.base, |entry| entry.offset);
         let mut scan = self.scan_towards(handles, floor.max(from))?;
         while let Some(header) = scan.peek()? {

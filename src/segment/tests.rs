@@ -14,6 +14,7 @@ use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk};
 use crate::record::{BatchBuilder, BatchStamp, Compression, HEADER_BYTES, Record, set_base_offset};
 
 mod faults;
+mod lookup;
 mod search;
 
 const DIR: &str = "/log";
