@@ -13,9 +13,13 @@ use crate::error::IoOp;
 use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk};
 use crate::record::{BatchBuilder, BatchStamp, Compression, HEADER_BYTES, Record, set_base_offset};
 
+mod append;
 mod faults;
 mod lookup;
+mod roll;
+mod scan;
 mod search;
+mod torn;
 
 const DIR: &str = "/log";
 /// A batch of two records with this many value bytes each has 115 bytes.
