@@ -171,7 +171,10 @@ impl Cursor {
             place.check_known_damage(from)?;
             match place.walk.peek() {
                 Ok(Some(header)) if header.last_offset() < from => place.walk.pass(&header),
-                Ok(Some(header)) if first_offset(&header) >= end && !header.is_legacy() => return Ok(None),
+                Ok(Some(header)) if first_offset(&header) >= end && !header.is_legacy() => {
+                    self.check_is_last(&header, end)?;
+                    return Ok(None);
+                }
                 Ok(Some(header)) => return Ok(Some(header)),
                 Ok(None) => {
                     if !self.enter_next(end)? {
@@ -188,6 +191,19 @@ impl Cursor {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// A batch behind the end ends the range, but not where a later segment begins below the end: there its offset is
+    /// damage, for offsets rise.
+    fn check_is_last(&self, header: &BatchHeader, end: Offset) -> Result<()> {
+        let Some(Place { segment, walk, .. }) = &self.place else { return Ok(()) };
+        match self.core.segment_after(segment.base()) {
+            Some(next) if next.base() < end => {
+                let (found, base) = (header.last_offset().to_disk(), segment.base().to_disk());
+                Err(walk.scan().corrupt(Corruption::OffsetOutsideSegment { found, base }))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -366,5 +382,52 @@ pub(crate) fn open(core: &Core, segment: &Arc<Segment>, asked: Offset) -> Result
             Err(Error::corrupt(&path, Position::ZERO, Corruption::Missing))
         }
         answer => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::error::Error;
+    use crate::fs::{Env, sim::SimDisk};
+    use crate::log::Log;
+    use crate::offset::{Offset, Position};
+    use crate::record::{BatchBuilder, BatchStamp, Compression, Record, set_base_offset};
+
+    fn batch(base: u64) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(Record::value("v")).unwrap();
+        let batch = builder.finish(&BatchStamp::default()).unwrap();
+        set_base_offset(batch, Offset::new(base));
+        batch.to_vec()
+    }
+
+    // Story: a flipped bit in a base offset, which no checksum covers, put a batch of a segment that is not the last
+    // behind the log end; readers took that for the end of the log, and everything behind it was silently gone.
+    #[test]
+    fn a_batch_behind_the_log_end_does_not_hide_the_segments_that_follow() {
+        let disk = SimDisk::new(1);
+        let env = Env::sim(&disk);
+        disk.write_file("/log/00000000000000000000.log", [batch(0), batch(1 << 20)].concat());
+        disk.write_file("/log/00000000000000000002.log", batch(2));
+        let reader = Log::open_read_only_in(&env, Path::new("/log")).unwrap();
+        assert_eq!(reader.log_end_offset(), Offset::new(3));
+        let at = Position::new(batch(0).len() as u64);
+        let is_told = |found: &[Result<u64, Error>]| {
+            found.iter().any(|found| matches!(found, Err(Error::Corrupt { position, .. }) if *position == at))
+        };
+        let offsets = |found: &[Result<u64, Error>]| found.iter().flatten().copied().collect::<Vec<_>>();
+
+        let offset = |record: crate::Result<crate::StoredRecord>| record.map(|record| record.offset().value());
+        let forwards: Vec<_> = reader.records(..).unwrap().map(offset).collect();
+        assert!(is_told(&forwards) && offsets(&forwards) == [0], "{forwards:?}");
+        let backwards: Vec<_> = reader.records_reversed(..).unwrap().map(offset).collect();
+        assert!(is_told(&backwards) && offsets(&backwards) == [2], "{backwards:?}");
+        let reader = reader.skip_damaged();
+        let forwards: Vec<_> = reader.records(..).unwrap().map(offset).collect();
+        assert!(is_told(&forwards) && offsets(&forwards) == [0, 2], "{forwards:?}");
+        let backwards: Vec<_> = reader.records_reversed(..).unwrap().map(offset).collect();
+        assert!(is_told(&backwards) && offsets(&backwards) == [2, 0], "{backwards:?}");
     }
 }

@@ -114,7 +114,11 @@ impl Log {
     /// # Errors
     /// `Io` if the directory cannot be read, `NotALog` and its kin if it is none.
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Reader> {
-        Ok(Reader::over(read_only::open(&Env::real(), dir.as_ref())?))
+        Log::open_read_only_in(&Env::real(), dir.as_ref())
+    }
+
+    pub(crate) fn open_read_only_in(env: &Env, dir: &Path) -> Result<Reader> {
+        Ok(Reader::over(read_only::open(env, dir)?))
     }
 
     /// A log on the simulated disk: for tests that want no temporary directory. It is gone with its last handle.

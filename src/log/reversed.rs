@@ -67,6 +67,8 @@ struct Descent {
     bottom_offset: Option<Offset>,
     /// Where the part that is walked next must end, if that is known.
     above: Option<Offset>,
+    /// The base offset of the segment after this one, unless this is the last.
+    next_base: Option<Offset>,
     window: Vec<u8>,
     window_start: Position,
 }
@@ -238,6 +240,7 @@ impl Descent {
             bottom: ceiling,
             bottom_offset: Some(end),
             above,
+            next_base: above,
             window: Vec::new(),
             window_start: ceiling,
         };
@@ -333,7 +336,18 @@ impl Descent {
             return Ok(Some(Mark { part, found: Found::Damage(error) }));
         }
         match walk.peek() {
-            Ok(Some(header)) if first_offset(&header) >= self.end && !header.is_legacy() => Ok(None),
+            Ok(Some(header)) if first_offset(&header) >= self.end && !header.is_legacy() => {
+                if self.next_base.is_none_or(|next| next >= self.end) {
+                    return Ok(None);
+                }
+                // A later segment begins below the end, so that this is no end but a wrong offset.
+                let (found, base) = (header.last_offset().to_disk(), self.segment.base().to_disk());
+                let error = walk.scan().corrupt(Corruption::OffsetOutsideSegment { found, base });
+                if !walk.step_over()? {
+                    walk.resume_at(self.ceiling, walk.due());
+                }
+                Ok(Some(Mark { part, found: Found::Damage(error) }))
+            }
             Ok(Some(header)) => {
                 walk.pass(&header);
                 Ok(Some(Mark { part, found: Found::Batch(header) }))
