@@ -1,7 +1,7 @@
-//! Feeds any bytes to segment recovery as the content of a `.log` file: it must end, within bounds, and be idempotent.
+//! Feeds any bytes to recovery as a whole directory: opened for reading, for writing, and again after a clean close.
 //!
-//! The indexes have a target of their own. The door it goes through, `kstore::fuzzing`, exists only under
-//! `--cfg fuzzing`.
+//! Which bytes become which files says `kstore::fuzzing`, which exists only under `--cfg fuzzing`. The indexes alone
+//! have a target of their own.
 
 #![no_main]
 
