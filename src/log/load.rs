@@ -322,3 +322,44 @@ pub(super) fn missing_end(path: &Path, found: Offset, durable: Offset, size: u64
         reason: Corruption::EndMissing { found: found.to_disk(), durable: durable.to_disk() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Worker;
+    use crate::fs::sim::SimDisk;
+    use crate::log::Log;
+    use crate::record::Record;
+
+    // Story: an opening that found the log shorter than it had been refused appends, but left an empty segment behind
+    // the gap; the next opening took that for the end of a whole log, and appended there.
+    #[test]
+    fn an_end_that_is_missing_is_told_by_every_opening_until_it_is_accepted() {
+        let disk = SimDisk::new(1);
+        let env = Env::sim(&disk);
+        let config = LogConfig::default().worker(Worker::Caller);
+        let open = |config: &LogConfig| Log::open_in(&env, Path::new("/log"), config.clone()).unwrap();
+        let log = open(&config);
+        for _ in 0..5 {
+            log.append(&[Record::value("v")]).unwrap();
+        }
+        log.close().unwrap();
+        drop(log);
+        let path = "/log/00000000000000000000.log";
+        let whole = disk.read_file(path).unwrap();
+        disk.write_file(path, &whole[..whole.len() / 5 * 2]);
+        for _ in 0..3 {
+            let log = open(&config);
+            let damage = log.recovery_report().damage;
+            assert_eq!(damage.len(), 1, "{damage:?}");
+            assert_eq!((damage[0].first_offset, damage[0].next_offset), (Offset::new(2), Offset::new(5)));
+            assert_eq!(damage[0].path, Path::new(path));
+            assert!(matches!(log.append(&[Record::value("w")]), Err(Error::Damaged { .. })));
+        }
+        let log = open(&config.clone().on_damage(OnDamage::ServeRest));
+        assert_eq!(log.append(&[Record::value("w")]).unwrap().base_offset(), Offset::new(5));
+        log.close().unwrap();
+        drop(log);
+        assert_eq!(open(&config).append(&[Record::value("x")]).unwrap().base_offset(), Offset::new(6));
+    }
+}

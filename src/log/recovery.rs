@@ -166,16 +166,26 @@ pub(super) fn recover_all(
         };
         chain.push(loader.dir, last);
     }
-    let short_of = durable.filter(|&durable| durable > chain.next_offset);
-    if let Some(durable) = short_of
-        && loader.config.on_damage != OnDamage::CutAsKafka
-    {
-        let path = logs.values().next_back().map_or(loader.dir, |source| &source.path);
-        let size = chain.last.as_ref().map_or(0, |last| last.known.position.value());
-        chain.lost.push(missing_end(path, chain.next_offset, durable, size));
-        chain.next_offset = durable;
+    if loader.config.on_damage != OnDamage::CutAsKafka {
+        note_missing_end(&mut chain, logs, durable, loader.dir);
     }
     Ok(chain)
+}
+
+/// Where the log ends before what was durable, the offsets between are damage. What counts is where batches end: an
+/// earlier opening that was refused for this left an empty segment behind the gap.
+fn note_missing_end(chain: &mut Chain, logs: &BTreeMap<Offset, Source>, durable: Option<Offset>, dir: &Path) {
+    let found = chain.witness.map_or(chain.next_offset, |last| last.last_offset + 1);
+    let Some(durable) = durable.filter(|&durable| durable > found) else { return };
+    let base = chain.witness.map(|last| last.segment_base).or(chain.first_base());
+    let path = base.and_then(|base| logs.get(&base)).map_or(dir, |source| &source.path);
+    let size = match (base, &chain.last) {
+        (Some(base), Some(last)) if last.base == base => last.known.position,
+        (Some(base), _) => chain.segments.get(&base).map_or(Position::ZERO, |segment| segment.published()),
+        (None, _) => Position::ZERO,
+    };
+    chain.lost.push(missing_end(path, found, durable, size.value()));
+    chain.next_offset = chain.next_offset.max(durable);
 }
 
 /// One segment's file, its rebuilt indexes, and what the walk over it found.
