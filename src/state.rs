@@ -173,6 +173,17 @@ impl StateFile {
         Ok(())
     }
 
+    /// Gives the file its name once more: after a failed sync of the directory the name may be in the cache and nowhere
+    /// else. A crash in between leaves a log without a state, which is recovered whole.
+    pub(crate) fn renew_name(&self, env: &Env) -> Result<()> {
+        let mut aside = self.path.as_os_str().to_owned();
+        aside.push(names::TEMPORARY_SUFFIX);
+        for (from, to) in [(self.path.as_path(), Path::new(&aside)), (Path::new(&aside), self.path.as_path())] {
+            env.rename(from, to).map_err(|error| Error::io(IoOp::Rename, from, &error))?;
+        }
+        Ok(())
+    }
+
     /// Makes all that was written durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|error| Error::io(IoOp::Sync, &self.path, &error))

@@ -207,6 +207,11 @@ impl Error {
         Error::Io { operation, path: path.into(), cause: IoCause::of(error) }
     }
 
+    /// Whether a sync failed, after which the page cache may show what the disk does not have (rule 17).
+    pub(crate) fn is_failed_sync(&self) -> bool {
+        matches!(self, Error::Io { operation: IoOp::Sync | IoOp::SyncDirectory, .. })
+    }
+
     /// Bytes of a file that are not what was written there.
     pub(crate) fn corrupt(path: &Path, position: Position, reason: Corruption) -> Error {
         match reason {

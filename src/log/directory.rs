@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
 use crate::fs::{EntryKind, Env, OpenMode};
-use crate::names::{DELETED_SUFFIX, LOCK, Name, SegmentFile, Stage, classify};
+use crate::names::{DELETED_SUFFIX, LOCK, Name, SegmentFile, Stage, TRUNCATING_SUFFIX, classify};
 use crate::offset::{Offset, Position};
 use crate::segment::{LogFile, Recovery, path, recover};
 
@@ -121,6 +121,11 @@ impl Listing {
         self.interim.iter().any(|file| file.stage != Stage::Torn) || self.orphans().next().is_some()
     }
 
+    /// Files stand by to replace others.
+    pub(super) fn has_swaps(&self) -> bool {
+        self.interim.iter().any(|file| file.stage == Stage::Swap)
+    }
+
     /// Bytes kept aside by earlier recoveries.
     pub(super) fn torn(&self, dir: &Path) -> Vec<(Offset, PathBuf)> {
         let torn = self.interim.iter().filter(|file| file.stage == Stage::Torn);
@@ -131,6 +136,13 @@ impl Listing {
     pub(super) fn logs(&self, dir: &Path) -> BTreeMap<Offset, Source> {
         let logs = self.live.keys().filter(|(_, kind)| *kind == SegmentFile::Log);
         logs.map(|&(base, kind)| (base, Source { path: path(dir, base, kind), final_name: true })).collect()
+    }
+
+    /// A `.log` under the name of a shortened copy, without the original: [`renew_name`] was interrupted.
+    fn is_renewed(&self, file: &Interim) -> bool {
+        file.stage == Stage::Truncating
+            && file.kind == SegmentFile::Log
+            && !self.live.contains_key(&(file.base, SegmentFile::Log))
     }
 
     /// Index files whose `.log` is not there.
@@ -151,6 +163,8 @@ struct Plan {
     swap_in: Vec<Interim>,
     /// The base offsets that they replace.
     replaced: Option<(Offset, Offset)>,
+    /// `.log` files that were getting their name once more.
+    renewed: Vec<Interim>,
     /// Files that go.
     remove: Vec<String>,
 }
@@ -161,8 +175,9 @@ fn plan(env: &Env, dir: &Path, listing: &Listing) -> Result<Plan> {
     let aborted = |file: &&Interim| smallest_cleaned.is_some_and(|cleaned| file.base >= cleaned);
     let mut plan = Plan::default();
     for stage in [Stage::Deleted, Stage::Cleaned, Stage::Truncating] {
-        plan.remove.extend(of_stage(stage).map(|file| file.name.clone()));
+        plan.remove.extend(of_stage(stage).filter(|file| !listing.is_renewed(file)).map(|file| file.name.clone()));
     }
+    plan.renewed.extend(listing.interim.iter().filter(|file| listing.is_renewed(file)).cloned());
     plan.remove.extend(of_stage(Stage::Swap).filter(aborted).map(|file| file.name.clone()));
     let valid: Vec<&Interim> = of_stage(Stage::Swap).filter(|file| !aborted(file)).collect();
     for file in &valid {
@@ -216,6 +231,11 @@ pub(super) fn judged(env: &Env, dir: &Path, listing: &Listing) -> Result<(BTreeM
         leftovers.push(Leftover { path: path.to_path_buf(), fate: Fate::SwappedIn });
         logs.insert(file.base, Source { path, final_name: false });
     }
+    for file in &plan.renewed {
+        let path: Arc<Path> = dir.join(&file.name).into();
+        leftovers.push(Leftover { path: path.to_path_buf(), fate: Fate::Renamed });
+        logs.insert(file.base, Source { path, final_name: false });
+    }
     for name in plan.remove.iter().chain(listing.orphans()) {
         leftovers.push(Leftover { path: dir.join(name), fate: Fate::Removed });
     }
@@ -226,6 +246,10 @@ pub(super) fn judged(env: &Env, dir: &Path, listing: &Listing) -> Result<(BTreeM
 pub(super) fn finish_swaps(env: &Env, dir: &Path, listing: &Listing) -> Result<Vec<Leftover>> {
     let plan = plan(env, dir, listing)?;
     let mut leftovers = Vec::new();
+    for file in &plan.renewed {
+        rename(env, dir, &file.name, &file.kind.name(file.base))?;
+        leftovers.push(Leftover { path: dir.join(&file.name), fate: Fate::Renamed });
+    }
     let mut remove: Vec<String> = plan.remove.clone();
     if let Some((low, high)) = plan.replaced {
         let replaced = listing.live.iter().filter(|((base, _), _)| *base >= low && *base < high);
@@ -254,6 +278,16 @@ pub(super) fn finish_swaps(env: &Env, dir: &Path, listing: &Listing) -> Result<V
     leftovers.sort_by(|a, b| a.path.cmp(&b.path));
     leftovers.dedup();
     Ok(leftovers)
+}
+
+/// Gives a `.log` its name once more: after a failed sync of the directory the name may be in the cache and nowhere
+/// else, and no later sync would bring it to the disk. A crash in between leaves `.truncating` alone, which
+/// [`finish_swaps`] renames back; a shortened copy proper lies beside its original.
+pub(super) fn renew_name(env: &Env, dir: &Path, base: Offset) -> Result<()> {
+    let name = SegmentFile::Log.name(base);
+    let aside = format!("{name}{TRUNCATING_SUFFIX}");
+    rename(env, dir, &name, &aside)?;
+    rename(env, dir, &aside, &name)
 }
 
 fn rename(env: &Env, dir: &Path, from: &str, to: &str) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::fs::{Env, OpenMode};
 use crate::offset::{Offset, Position};
 use crate::record::{BatchHeader, verify_crc};
 use crate::segment::{IndexRules, KnownIndexes, LogFile, MaxTimestamp, Scanner, Segment, SegmentWriter, Shape};
-use crate::state::{ActiveFile, Found, RecoveryPoint, Sections, State, StateFile, Witness};
+use crate::state::{ActiveFile, Found, IndexMarks, RecoveryPoint, Sections, State, StateFile, Witness};
 
 use super::core::Bounds;
 use super::directory::{self, Listing, Source};
@@ -28,7 +28,6 @@ pub(super) struct Loaded {
     pub(super) segments: BTreeMap<Offset, Arc<Segment>>,
     pub(super) bounds: Bounds,
     pub(super) active: SegmentWriter,
-    pub(super) state_file: StateFile,
     /// What the state file says, or would say if it were written now.
     pub(super) state: State,
     /// The state on disk says "clean" and must be made to say otherwise before the first change.
@@ -38,19 +37,44 @@ pub(super) struct Loaded {
     pub(super) report: RecoveryReport,
 }
 
+/// The note of a failed sync in a directory that nobody vouches for: bytes are durable, and no batch bears witness to them, so that
+/// everything is recovered.
+const NOTED: State = State {
+    generation: 0,
+    clean: false,
+    log_start: Offset::ZERO,
+    log_end: Offset::ZERO,
+    recovery_point: RecoveryPoint { offset: Offset::ZERO, segment_base: Offset::ZERO, position: Position::new(1) },
+    witness: None,
+    active: ActiveFile { base: Offset::ZERO, size: 0 },
+    index_marks: IndexMarks { offset_entries: 0, offset_crc: 0, time_entries: 0, time_crc: 0 },
+    max_timestamp: None,
+    gaps_allowed: true,
+    sync_failed: true,
+    damage_accepted: false,
+};
+
 /// How an opening goes about segments.
+#[derive(Clone, Copy)]
 pub(super) struct Loader<'a> {
     pub(super) env: &'a Env,
     pub(super) dir: &'a Path,
     pub(super) config: &'a LogConfig,
+    /// A sync failed: what is seen above the recovery point may be in the cache and nowhere else (rule 29).
+    pub(super) sync_failed: bool,
 }
 
 impl Loader<'_> {
-    pub(super) fn load(&self) -> Result<Loaded> {
+    /// Loads the directory, and opens its state file.
+    pub(super) fn load(&self) -> Result<(StateFile, Loaded)> {
         let mut listing = Listing::read(self.env, self.dir)?;
         let mut report = RecoveryReport { foreign: listing.foreign.clone(), ..RecoveryReport::default() };
+        let (mut state_file, mut found) = StateFile::open_or_create(self.env, self.dir)?;
         let mut disturbed = false;
         if listing.has_leftovers() {
+            if listing.has_swaps() {
+                found = prepare_for_swaps(&mut state_file, found)?;
+            }
             report.leftovers = directory::finish_swaps(self.env, self.dir, &listing)?;
             disturbed = report.leftovers.iter().any(|leftover| leftover.fate == Fate::SwappedIn);
             listing = Listing::read(self.env, self.dir)?;
@@ -58,12 +82,36 @@ impl Loader<'_> {
         for (_, path) in listing.torn(self.dir) {
             report.leftovers.push(Leftover { path, fate: Fate::Kept });
         }
-        let (state_file, found) = StateFile::open_or_create(self.env, self.dir)?;
+        let state = found.state().copied();
+        let sync_failed = self.sync_failed || state.is_some_and(|state| state.sync_failed);
+        let loader = Loader { sync_failed, ..*self };
+        let loaded = loader.recover(&mut state_file, &found, &listing, disturbed, report);
+        if let Err(error) = &loaded
+            && error.is_failed_sync()
+        {
+            // The page cache may now show what the disk does not have, and say yes to the next sync. Should the note
+            // fail too, the caller still has the error.
+            drop(state_file.write(&state.map_or(NOTED, |state| State { sync_failed: true, ..state })));
+        }
+        Ok((state_file, loaded?))
+    }
+
+    fn recover(
+        &self,
+        state_file: &mut StateFile,
+        found: &Found,
+        listing: &Listing,
+        disturbed: bool,
+        mut report: RecoveryReport,
+    ) -> Result<Loaded> {
+        if self.sync_failed && found.state().is_none_or(|state| *state == NOTED) {
+            state_file.renew_name(self.env)?;
+        }
         let logs = listing.logs(self.dir);
         let state = found.state().copied();
         if !disturbed && let Some(state) = state {
             match belief(self.env, &logs, &state, state_file.read_sections()?)? {
-                Belief::Clean(sizes) => return self.load_clean(state_file, state, &sizes, report),
+                Belief::Clean(sizes) => return self.load_clean(state, &sizes, report),
                 Belief::FromRecoveryPoint => {
                     report.trust = Trust::FromRecoveryPoint;
                     let chain = self.recover_above(&logs, &state, &mut report)?;
@@ -74,20 +122,15 @@ impl Loader<'_> {
                 Belief::None => {}
             }
         }
-        report.trust = if logs.is_empty() && matches!(found, Found::Missing) { Trust::Clean } else { Trust::Foreign };
+        let is_new = logs.is_empty() && matches!(found, Found::Missing);
+        report.trust = if is_new { Trust::Clean } else { Trust::Foreign };
         let durable = state.map(|state| state.recovery_point.offset);
         let chain = recovery::recover_all(self, &logs, durable, &mut report)?;
         self.finish(state_file, state, chain, report)
     }
 
     /// Closed cleanly: nothing is read but the batch of the witness.
-    fn load_clean(
-        &self,
-        state_file: StateFile,
-        state: State,
-        sizes: &BTreeMap<Offset, u64>,
-        report: RecoveryReport,
-    ) -> Result<Loaded> {
+    fn load_clean(&self, state: State, sizes: &BTreeMap<Offset, u64>, report: RecoveryReport) -> Result<Loaded> {
         let known = KnownIndexes {
             offset_entries: state.index_marks.offset_entries,
             time_entries: state.index_marks.time_entries,
@@ -107,7 +150,7 @@ impl Loader<'_> {
             synced: state.log_end,
             gaps_allowed: state.gaps_allowed,
         };
-        Ok(Loaded { segments, bounds, active, state_file, state, marked_clean: true, refused: None, report })
+        Ok(Loaded { segments, bounds, active, state, marked_clean: true, refused: None, report })
     }
 
     /// Goes on with a segment. Should its indexes not be what the state says, they are made anew.
@@ -141,7 +184,7 @@ impl Loader<'_> {
     /// Puts a recovered chain of segments into service.
     fn finish(
         &self,
-        mut state_file: StateFile,
+        state_file: &mut StateFile,
         before: Option<State>,
         mut chain: Chain,
         mut report: RecoveryReport,
@@ -192,7 +235,7 @@ impl Loader<'_> {
             state_file.sync()?;
         }
         let bounds = Bounds { log_start, log_end: next_offset, synced: next_offset, gaps_allowed };
-        Ok(Loaded { segments: chain.segments, bounds, active, state_file, state, marked_clean: false, refused, report })
+        Ok(Loaded { segments: chain.segments, bounds, active, state, marked_clean: false, refused, report })
     }
 
     fn log_start(&self, before: Option<&State>, chain: &Chain) -> Offset {
@@ -218,6 +261,16 @@ impl Loader<'_> {
     pub(super) fn index_rules(&self) -> IndexRules {
         index_rules(self.config)
     }
+}
+
+/// What is swapped in may have gaps; the state says so before the first rename, so that an opening that finds the swap
+/// finished and only remains to remove reads by the same rules.
+fn prepare_for_swaps(state_file: &mut StateFile, found: Found) -> Result<Found> {
+    let Found::State(state) = found else { return Ok(found) };
+    let state = State { clean: false, gaps_allowed: true, ..state };
+    state_file.write(&state)?;
+    state_file.sync()?;
+    Ok(Found::State(state))
 }
 
 fn index_rules(config: &LogConfig) -> IndexRules {
@@ -276,8 +329,9 @@ pub(super) fn belief(
 /// Whether the batch that the state calls its witness still stands where it says: one read.
 fn state_holds(env: &Env, logs: &BTreeMap<Offset, Source>, state: &State) -> Result<bool> {
     let Some(witness) = state.witness else {
-        // Nothing was durable yet, so that there is nothing to contradict.
-        return Ok(state.recovery_point.position == Position::ZERO);
+        // Nothing was durable yet, so that there is nothing to contradict but the name of the one segment.
+        let at_start = state.recovery_point.position == Position::ZERO;
+        return Ok(at_start && (logs.is_empty() || logs.contains_key(&state.recovery_point.segment_base)));
     };
     let Some(source) = logs.get(&witness.segment_base) else { return Ok(false) };
     let log = Arc::new(LogFile::open(env, &source.path, OpenMode::Read)?);

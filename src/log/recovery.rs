@@ -5,7 +5,7 @@
 //! cut off and kept aside. Below it nothing is cut unasked: the range is damage, and the log goes on behind it
 //! (rule 27). The invariant it owns: when it returns, every byte it calls good is durable (rule 29).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::segment::{
 };
 use crate::state::{State, Witness};
 
-use super::directory::Source;
+use super::directory::{self, Source};
 use super::load::{Loader, missing_end, witness_of};
-use super::report::{Damage, RecoveryReport, TornTail};
+use super::report::{Damage, Fate, Leftover, RecoveryReport, TornTail};
 use super::torn;
 
 /// How much is written at once when bytes that may not be on disk are written again.
@@ -106,10 +106,15 @@ pub(super) fn recover_from(
     chain.next_offset = point.offset;
     chain.witness = state.witness;
     chain.gaps_allowed = state.gaps_allowed;
-    let mut rest = logs.range(point.segment_base..).peekable();
+    let filled = filled_bases(loader, logs)?;
+    let mut rest = logs.range(point.segment_base..);
     while let Some((&base, source)) = rest.next() {
-        let upper = rest.peek().map(|(next, _)| **next);
+        let upper = filled.range(base + 1..).next().copied();
         let due = chain.next_offset;
+        if base > point.segment_base && base != due && !filled.contains(&base) {
+            remove_empty(loader, base, report)?;
+            continue;
+        }
         if base != point.segment_base && base != due && !(chain.gaps_allowed && base > due) {
             return set_aside(loader, base, std::iter::once((&base, source)).chain(rest), report);
         }
@@ -138,10 +143,16 @@ pub(super) fn recover_all(
     durable: Option<Offset>,
     report: &mut RecoveryReport,
 ) -> Result<Chain> {
-    let mut chain = Chain { gaps_allowed: !logs.is_empty(), ..Chain::default() };
+    let filled = filled_bases(loader, logs)?;
+    // What the first opening of a new log left behind, interrupted, is no reason to put up with gaps for ever.
+    let mut chain = Chain { gaps_allowed: !filled.is_empty(), ..Chain::default() };
     let mut rest = logs.iter().peekable();
     while let Some((&base, source)) = rest.next() {
-        let upper = rest.peek().map(|(next, _)| **next);
+        let upper = filled.range(base + 1..).next().copied();
+        if chain.next_offset > base && !filled.contains(&base) {
+            remove_empty(loader, base, report)?;
+            continue;
+        }
         let mut judged = judge_segment(loader, source, base, (Position::ZERO, base), upper, None, true)?;
         report.scanned_bytes += judged.found.good_end.value();
         if let Some((position, header)) = &judged.found.last_batch {
@@ -188,6 +199,31 @@ fn note_missing_end(chain: &mut Chain, logs: &BTreeMap<Offset, Source>, durable:
     chain.next_offset = chain.next_offset.max(durable);
 }
 
+/// The base offsets of the segments that hold anything.
+///
+/// An empty one is the active one, or was left by a roll that came to nothing: such a name says nothing about where the
+/// segment before it ends.
+fn filled_bases(loader: &Loader<'_>, logs: &BTreeMap<Offset, Source>) -> Result<BTreeSet<Offset>> {
+    let mut filled = BTreeSet::new();
+    for (&base, source) in logs {
+        if file_size(loader.env, &source.path)? > 0 {
+            filled.insert(base);
+        }
+    }
+    Ok(filled)
+}
+
+/// Removes what a roll that came to nothing left behind.
+fn remove_empty(loader: &Loader<'_>, base: Offset, report: &mut RecoveryReport) -> Result<()> {
+    let path = segment_path(loader.dir, base, SegmentFile::Log);
+    directory::remove_if_there(loader.env, &path)?;
+    report.leftovers.push(Leftover { path: path.to_path_buf(), fate: Fate::Removed });
+    for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+        directory::remove_if_there(loader.env, &segment_path(loader.dir, base, kind))?;
+    }
+    Ok(())
+}
+
 /// One segment's file, its rebuilt indexes, and what the walk over it found.
 struct Judged {
     log: Arc<LogFile>,
@@ -204,6 +240,9 @@ fn judge_segment(
     state: Option<&State>,
     gaps_allowed: bool,
 ) -> Result<Judged> {
+    if loader.sync_failed && state.is_none_or(|state| base > state.recovery_point.segment_base) {
+        directory::renew_name(loader.env, loader.dir, base)?;
+    }
     let log = Arc::new(LogFile::open(loader.env, &source.path, OpenMode::ReadWrite)?);
     let end = Position::new(log.len()?);
     if end < start {
@@ -211,7 +250,8 @@ fn judge_segment(
         return Err(Error::corrupt(&source.path, end, reason));
     }
     let resumed = match state {
-        Some(state) if start > Position::ZERO => resume_indexes(loader, base, state)?,
+        // Indexes may be in the cache alone, too.
+        Some(state) if start > Position::ZERO && !loader.sync_failed => resume_indexes(loader, base, state)?,
         _ => None,
     };
     let (mut indexes, below) = match resumed {
@@ -222,7 +262,7 @@ fn judge_segment(
     let recovery = Recovery { log: &log, base, start, next_offset: due, end, upper, gaps_allowed, search_behind };
     let mut found = recover(&recovery, |position, _, facts| indexes.note_batch(position, facts))?;
     found.damage.splice(..0, below);
-    if state.is_some_and(|state| state.sync_failed) {
+    if loader.sync_failed {
         write_again(&log, start, found.good_end)?;
     }
     Ok(Judged { log, indexes, found })
@@ -309,8 +349,8 @@ fn known(indexes: &GrowingIndexes, position: Position) -> KnownIndexes {
     }
 }
 
-/// After a failed sync bytes may be in the page cache, clean, and not on disk: they are made dirty again before they
-/// are synced (rule 29).
+/// After a failed sync bytes, and a cut, may be in the page cache, clean, and not on disk: they are made dirty again
+/// before they are synced (rule 29).
 fn write_again(log: &Arc<LogFile>, start: Position, end: Position) -> Result<()> {
     let mut chunk = vec![0; REWRITE_CHUNK_BYTES];
     let mut position = start;
@@ -327,7 +367,7 @@ fn write_again(log: &Arc<LogFile>, start: Position, end: Position) -> Result<()>
         log.write_vectored(&mut [IoSlice::new(&chunk[..read])], position).map_err(|failed| failed.error)?;
         position += u64::try_from(read).expect("a chunk is small");
     }
-    Ok(())
+    log.set_len(Position::new(log.len()?))
 }
 
 /// Cuts off what lies behind the good batches, keeps it aside, and makes the rest durable.

@@ -92,6 +92,8 @@ pub enum Fate {
     Removed,
     /// It took its final name: an interrupted replacement was completed.
     SwappedIn,
+    /// It got its own name back: a recovery was interrupted between two names.
+    Renamed,
     /// It stays: bytes kept aside by an earlier recovery.
     Kept,
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::config::LogConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::Env;
 use crate::offset::Offset;
 
@@ -76,12 +76,12 @@ impl Shared {
     pub(super) fn open(env: &Env, dir: &Path, config: LogConfig) -> Result<Arc<Shared>> {
         config.check()?;
         let (dir, locks) = open::claim(env, dir)?;
-        let loader = Loader { env, dir: &dir, config: &config };
-        let loaded = loader.load()?;
+        let loader = Loader { env, dir: &dir, config: &config, sync_failed: false };
+        let (state_file, loaded) = loader.load()?;
         let core =
             Core::new(env.clone(), Arc::clone(&dir), config.max_open_segments, config.max_decompressed_message_bytes);
         let config = Arc::new(config);
-        let (writer, readable) = Writer::new(loaded, Arc::clone(&config), locks);
+        let (writer, readable) = Writer::new(state_file, loaded, Arc::clone(&config), locks);
         let shared = Shared {
             core: Arc::new(core),
             config: RwLock::new(config),
@@ -113,17 +113,19 @@ impl Shared {
     pub(super) fn reopen(&self) -> Result<()> {
         self.with_syncs_stopped(|| {
             let mut writer = self.writer.lock();
-            if writer.failed.is_none() {
-                return Ok(());
-            }
+            let Some(cause) = writer.failed.clone() else { return Ok(()) };
+            let synced = self.core.synced();
             writer.abandon();
             let config = Arc::clone(&writer.config);
-            let loader = Loader { env: self.core.env(), dir: self.core.dir(), config: &config };
-            let loaded = loader.load()?;
-            let readable = writer.replace(loaded);
+            // That the failure was noted in the state is not certain; here it is known.
+            let loader = Loader { env: self.core.env(), dir: self.core.dir(), config: &config, sync_failed: true };
+            let (state_file, loaded) = loader.load()?;
+            let readable = writer.replace(state_file, loaded);
             self.install(readable);
             // What was appended before the failure and is there was made durable by the recovery.
             self.counters.note_sync(writer.appended.records, writer.appended.bytes);
+            drop(writer);
+            self.worker.fail_callbacks(synced, &cause);
             Ok(())
         })
     }
@@ -135,8 +137,16 @@ impl Shared {
         }
         self.worker.stop();
         let mut writer = self.writer.lock();
-        let finished = writer.finish(self.core.env(), self.core.dir());
         let end = writer.next_offset();
+        let finished = writer.finish(self.core.env(), self.core.dir()).map_err(|error| {
+            // The next opening must not take the page cache's word for what this one could not make durable.
+            let cause = match error {
+                Error::Failed { cause } => cause,
+                error => Arc::new(error),
+            };
+            self.mark_failed(&mut writer, &cause);
+            Error::Failed { cause }
+        });
         let failed = writer.failed.clone();
         if finished.is_ok() && failed.is_none() {
             self.core.raise_synced(end);
@@ -150,7 +160,7 @@ impl Shared {
 
     pub(super) fn update_config(&self, change: impl FnOnce(LogConfig) -> LogConfig) -> Result<()> {
         let before = Arc::clone(&self.config.read());
-        let changed = change(LogConfig::clone(&before));
+        let changed = change(LogConfig::clone(&before)).worker(before.worker).on_damage(before.on_damage);
         changed.check()?;
         let mut writer = self.writer.lock();
         let changed = Arc::new(changed);

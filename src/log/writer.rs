@@ -11,10 +11,11 @@ use crate::config::LogConfig;
 use crate::error::{Error, Result};
 use crate::fs::{Env, Lock};
 use crate::offset::{Offset, Position, Timestamp};
-use crate::segment::{AppendFailure, BatchFacts, LogFile, RollReason, Sealed, Segment, SegmentWriter};
+use crate::names::SegmentFile;
+use crate::segment::{AppendFailure, BatchFacts, LogFile, RollReason, Sealed, Segment, SegmentWriter, path};
 use crate::state::{ActiveFile, IndexMarks, RecoveryPoint, State, StateFile, Witness};
 
-use super::directory::sync_dir;
+use super::directory::{remove_if_there, sync_dir};
 use super::load::{Loaded, shape};
 
 /// The writer's half of an open log.
@@ -81,6 +82,7 @@ impl Capture {
 
 impl Writer {
     pub(super) fn new(
+        state_file: StateFile,
         loaded: Loaded,
         config: Arc<LogConfig>,
         locks: DirectoryLocks,
@@ -91,7 +93,7 @@ impl Writer {
             active: Some(loaded.active),
             sealed: Vec::new(),
             names_unsynced: false,
-            state_file: loaded.state_file,
+            state_file,
             state: loaded.state,
             marked_clean: loaded.marked_clean,
             refused: loaded.refused,
@@ -106,10 +108,10 @@ impl Writer {
     }
 
     /// Goes on with what a reopening loaded.
-    pub(super) fn replace(&mut self, loaded: Loaded) -> super::open::Readable {
+    pub(super) fn replace(&mut self, state_file: StateFile, loaded: Loaded) -> super::open::Readable {
         let locks = self.locks.take().expect("a log that is reopened holds its locks");
         let appended = self.appended;
-        let (fresh, readable) = Writer::new(loaded, Arc::clone(&self.config), locks);
+        let (fresh, readable) = Writer::new(state_file, loaded, Arc::clone(&self.config), locks);
         *self = Writer { appended, ..fresh };
         readable
     }
@@ -169,13 +171,31 @@ impl Writer {
         let active = self.active();
         active.trim().map_err(AppendFailure::Unknown)?;
         let base = active.next_offset();
-        let fresh = SegmentWriter::create(env, dir, base, shape).map_err(AppendFailure::Unchanged)?;
+        let fresh = match SegmentWriter::create(env, dir, base, shape) {
+            Ok(fresh) => fresh,
+            Err(error) => return Err(self.undo_roll(env, dir, base, error)),
+        };
         let old = self.active.replace(fresh).expect("checked before: the log is open");
         let sealed = Arc::new(old.seal());
         self.sealed.push(Arc::clone(&sealed));
         self.last_sealed_batch = self.last_batch;
         self.names_unsynced = true;
         Ok(sealed)
+    }
+
+    /// Removes what a failed roll created: the old segment grows on, past the base offset that this name claims. Where
+    /// that fails too, nothing may be appended.
+    fn undo_roll(&mut self, env: &Env, dir: &Path, base: Offset, error: Error) -> AppendFailure {
+        if matches!(&error, Error::Io { cause, .. } if cause.kind() == std::io::ErrorKind::AlreadyExists) {
+            return AppendFailure::Unchanged(error);
+        }
+        self.names_unsynced = true;
+        for kind in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            if let Err(removal) = remove_if_there(env, &path(dir, base, kind)) {
+                return AppendFailure::Unknown(removal);
+            }
+        }
+        AppendFailure::Unchanged(error)
     }
 
     /// Writes batches behind the log end.
@@ -258,7 +278,10 @@ impl Writer {
     /// Makes everything durable, cuts every file to size, and marks the directory clean.
     pub(super) fn finish(&mut self, env: &Env, dir: &Path) -> Result<()> {
         let Some(mut active) = self.active.take() else { return Ok(()) };
-        if self.failed.is_some() || self.refused.is_some() || self.marked_clean {
+        if let Some(cause) = &self.failed {
+            return Err(Error::Failed { cause: Arc::clone(cause) });
+        }
+        if self.refused.is_some() || self.marked_clean {
             return Ok(());
         }
         for sealed in std::mem::take(&mut self.sealed) {
