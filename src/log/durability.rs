@@ -28,6 +28,26 @@ pub(super) struct Durability {
 struct Gate {
     running: bool,
     shut: Option<Shut>,
+    /// How often the log failed, and why it last did: who began to wait before a failure is told of it, even if the
+    /// log was reopened before the waiter woke.
+    failures: u64,
+    last_failure: Option<Arc<Error>>,
+}
+
+impl Gate {
+    /// A closed log stays closed.
+    fn shut_failed(&mut self, cause: Arc<Error>) {
+        self.failures += 1;
+        self.last_failure = Some(Arc::clone(&cause));
+        if !matches!(self.shut, Some(Shut::Closed)) {
+            self.shut = Some(Shut::Failed(cause));
+        }
+    }
+
+    fn failure_since(&self, failures: u64) -> Option<Error> {
+        let cause = self.last_failure.as_ref().filter(|_| self.failures != failures)?;
+        Some(Error::Failed { cause: Arc::clone(cause) })
+    }
 }
 
 /// Why nobody gets a turn any more.
@@ -65,8 +85,8 @@ impl Drop for Turn<'_> {
         gate.running = false;
         match self.outcome.take() {
             Some(Ok(())) => {}
-            Some(Err(cause)) => gate.shut = Some(Shut::Failed(cause)),
-            None => gate.shut = Some(Shut::Failed(Arc::new(Error::Closed))),
+            Some(Err(cause)) => gate.shut_failed(cause),
+            None => gate.shut_failed(Arc::new(Error::Closed)),
         }
         drop(gate);
         self.durability.changed.notify_all();
@@ -81,7 +101,11 @@ impl Shared {
             return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
         }
         let mut gate = self.durability.gate.lock();
+        let failures = gate.failures;
         while self.core.synced() < end {
+            if let Some(failed) = gate.failure_since(failures) {
+                return Err(failed);
+            }
             if let Some(shut) = &gate.shut {
                 return Err(shut.error());
             }
@@ -176,7 +200,9 @@ impl Shared {
     /// Tells everyone who waits for a sync that a write failed.
     pub(super) fn shut_failed(&self, cause: &Arc<Error>) {
         let mut gate = self.durability.gate.lock();
-        gate.shut.get_or_insert_with(|| Shut::Failed(Arc::clone(cause)));
+        if gate.shut.is_none() {
+            gate.shut_failed(Arc::clone(cause));
+        }
         drop(gate);
         self.durability.changed.notify_all();
     }
@@ -213,7 +239,8 @@ impl Shared {
             _ => Some(Ok(())),
         };
         if outcome.is_ok() {
-            self.durability.gate.lock().shut = None;
+            let mut gate = self.durability.gate.lock();
+            gate.shut.take_if(|shut| matches!(shut, Shut::Failed(_)));
         }
         outcome
     }

@@ -34,6 +34,8 @@ struct Orders {
     /// When the oldest append that waits for an interval sync was made, on the monotonic clock.
     unsynced_since: Option<Duration>,
     callbacks: Vec<(Offset, Callback)>,
+    /// Callbacks that waited when the log failed, from before it was reopened.
+    failed: Vec<(Callback, Arc<Error>)>,
 }
 
 impl std::fmt::Debug for WorkerControl {
@@ -56,6 +58,18 @@ enum Task {
 
 impl WorkerControl {
     pub(super) fn wake(&self) {
+        self.ordered.notify_all();
+    }
+
+    /// The log failed and was reopened: who waited for offsets from `synced` on is told of the failure, for what they
+    /// waited for may be gone.
+    pub(super) fn fail_callbacks(&self, synced: Offset, cause: &Arc<Error>) {
+        let mut orders = self.orders.lock();
+        let (lost, kept) = std::mem::take(&mut orders.callbacks).into_iter().partition(|(end, _)| *end > synced);
+        orders.callbacks = kept;
+        let lost: Vec<(Offset, Callback)> = lost;
+        orders.failed.extend(lost.into_iter().map(|(_, callback)| (callback, Arc::clone(cause))));
+        drop(orders);
         self.ordered.notify_all();
     }
 
@@ -157,6 +171,9 @@ impl Shared {
 
     /// What can be done at once.
     fn due(&self, orders: &mut Orders) -> Option<Task> {
+        if let Some((callback, cause)) = orders.failed.pop() {
+            return Some(Task::RunCallbacks(vec![callback], Err(Error::Failed { cause })));
+        }
         let synced = self.core.synced();
         let failure = self.failure();
         let ready = |end: Offset| failure.is_some() || end <= synced;
@@ -214,7 +231,13 @@ impl Shared {
 
     /// Tells those who still wait, at close, how it ended for them.
     pub(super) fn run_last_callbacks(&self) {
-        let callbacks = std::mem::take(&mut self.worker.orders.lock().callbacks);
+        let (callbacks, failed) = {
+            let mut orders = self.worker.orders.lock();
+            (std::mem::take(&mut orders.callbacks), std::mem::take(&mut orders.failed))
+        };
+        for (callback, cause) in failed {
+            run(vec![callback], &Err(Error::Failed { cause }));
+        }
         let synced = self.core.synced();
         let failure = self.writer.lock().failed.clone();
         for (end, callback) in callbacks {
