@@ -222,7 +222,13 @@ impl Shared {
             }
             None => false,
         };
-        self.write_locked(&mut writer, batches, size_bytes, now)?;
+        if let Err(error) = self.write_locked(&mut writer, batches, size_bytes, now) {
+            drop(writer);
+            if rolled {
+                self.order_sealed_sync();
+            }
+            return Err(error);
+        }
         self.raise_written_end(appended.next_offset);
         if !always {
             let active = writer.active();

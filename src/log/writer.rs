@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::config::LogConfig;
 use crate::error::{Error, Result};
 use crate::fs::{Env, Lock};
-use crate::offset::{Offset, Position, Timestamp};
 use crate::names::SegmentFile;
+use crate::offset::{Offset, Position, Timestamp};
 use crate::segment::{AppendFailure, BatchFacts, LogFile, RollReason, Sealed, Segment, SegmentWriter, path};
 use crate::state::{ActiveFile, IndexMarks, RecoveryPoint, State, StateFile, Witness};
 

@@ -108,10 +108,13 @@ impl GrowingIndexes {
         self.bytes_since_last_entry += batch.size_bytes;
     }
 
-    /// Adds the last time entry of a segment that takes no more batches, and writes what was gathered.
+    /// Adds the last time entry of a segment that takes no more batches, writes what was gathered, and cuts off what a
+    /// failed write left behind it.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.note_time(true)?;
-        self.write_gathered()
+        self.write_gathered()?;
+        self.offset.seal()?;
+        self.time.seal()
     }
 
     /// Writes what was gathered to the files, without making it durable.

@@ -201,8 +201,9 @@ impl SegmentWriter {
             return Ok(Some(RollReason::IndexFull));
         }
         let waited = match (self.first_batch_timestamp()?, max_timestamp) {
-            (Some(first), Some(incoming)) if first.as_millis() >= 0 => {
-                incoming.as_millis().saturating_sub(first.as_millis())
+            // Where the first batch has a time, the clock has no say, not even for a batch without one.
+            (Some(first), incoming) if first.as_millis() >= 0 => {
+                incoming.map_or(0, |incoming| incoming.as_millis().saturating_sub(first.as_millis()))
             }
             _ => now.as_millis().saturating_sub(self.opened_at.as_millis()),
         };
@@ -348,10 +349,14 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Makes the log durable, then its indexes (rule 26).
+    /// Makes the log durable, then its indexes (rule 26). On a full disk the indexes stay sparser than they could be:
+    /// lookups scan further, and no record is the less durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.log.sync()?;
-        self.indexes.sync()
+        match self.indexes.sync() {
+            Err(Error::StorageFull { .. }) => Ok(()),
+            answer => answer,
+        }
     }
 
     /// Lets readers see the whole segment.
