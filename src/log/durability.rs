@@ -94,6 +94,17 @@ impl Drop for Turn<'_> {
 }
 
 impl Shared {
+    /// Makes everything durable that was appended before the call, and returns the end of it. On a failed log that is an
+    /// error even if nothing acknowledged is missing: the caller asks whether all went well.
+    pub(super) fn sync_all(&self) -> Result<Offset> {
+        if let Some(shut) = &self.durability.gate.lock().shut {
+            return Err(shut.error());
+        }
+        let end = self.written_end();
+        self.sync_to(end)?;
+        Ok(self.core.synced().max(end))
+    }
+
     /// Returns once everything below `end` is durable: by this thread's sync or by another's.
     pub(super) fn sync_to(&self, end: Offset) -> Result<()> {
         let written = self.written_end();

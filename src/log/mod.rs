@@ -187,9 +187,7 @@ impl Log {
     #[doc(alias = "flush")]
     #[doc(alias = "fsync")]
     pub fn sync(&self) -> Result<Offset> {
-        let end = self.shared().written_end();
-        self.shared().sync_to(end)?;
-        Ok(self.synced_offset().max(end))
+        self.shared().sync_all()
     }
 
     /// Makes everything below `end` durable. Callers at the same time share one sync.

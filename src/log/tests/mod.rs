@@ -1,1 +1,5 @@
 //! Tests of a whole log, on the simulated disk.
+
+mod bench;
+mod faults;
+mod model;

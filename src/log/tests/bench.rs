@@ -1,0 +1,101 @@
+//! The bench that the tests of a whole log work at: a simulated disk with a log directory on it.
+//!
+//! It knows no expectations; those stand in the tests.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::config::{LogConfig, Worker};
+use crate::error::Result;
+use crate::fs::Env;
+use crate::fs::sim::SimDisk;
+use crate::log::{Appended, Log};
+use crate::names::SegmentFile;
+use crate::offset::Offset;
+use crate::record::Record;
+
+pub(super) const DIR: &str = "/data/log";
+
+/// A disk with a place for a log.
+pub(super) fn disk() -> SimDisk {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all("/data");
+    disk
+}
+
+/// A log without a thread, which rolls after 300 bytes and gives each batch an index entry.
+pub(super) fn small() -> LogConfig {
+    LogConfig::default().segment_bytes(300).index_interval_bytes(0).worker(Worker::Caller)
+}
+
+pub(super) fn open(disk: &SimDisk, config: LogConfig) -> Result<Log> {
+    Log::open_in(&Env::sim(disk), Path::new(DIR), config)
+}
+
+pub(super) fn opened(disk: &SimDisk, config: LogConfig) -> Log {
+    open(disk, config).expect("the log opens")
+}
+
+/// Appends one record a batch.
+pub(super) fn fill(log: &Log, values: impl IntoIterator<Item = u64>) {
+    for value in values {
+        append(log, value).expect("there is room");
+    }
+}
+
+/// One record of 40 bytes, a batch of 110.
+pub(super) fn append(log: &Log, value: u64) -> Result<Appended> {
+    log.append(&[Record::value(&text(value))])
+}
+
+pub(super) fn text(value: u64) -> String {
+    format!("{value:040}")
+}
+
+/// The values of a log, first to last; every one must be readable.
+pub(super) fn values(log: &Log) -> Vec<u64> {
+    log.records(log.log_start_offset()..)
+        .expect("the whole log is a range")
+        .map(|record| number(record.expect("a readable record").value()))
+        .collect()
+}
+
+pub(super) fn number(value: Option<&[u8]>) -> u64 {
+    let text = std::str::from_utf8(value.expect("a value")).expect("digits");
+    text.parse().expect("a number")
+}
+
+pub(super) fn upto(end: u64) -> Vec<u64> {
+    (0..end).collect()
+}
+
+pub(super) fn at(offset: u64) -> Offset {
+    Offset::new(offset)
+}
+
+pub(super) fn path(base: u64, kind: SegmentFile) -> PathBuf {
+    Path::new(DIR).join(kind.name(Offset::new(base)))
+}
+
+pub(super) fn log_path(base: u64) -> PathBuf {
+    path(base, SegmentFile::Log)
+}
+
+pub(super) fn state_path() -> PathBuf {
+    Path::new(DIR).join(crate::names::STATE)
+}
+
+pub(super) fn names(disk: &SimDisk) -> Vec<String> {
+    disk.list(DIR).into_iter().map(|name| name.into_string().expect("plain names")).collect()
+}
+
+/// Every file but the state.
+pub(super) fn files(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
+    let names = names(disk).into_iter().filter(|name| name != crate::names::STATE);
+    names.map(|name| (name.clone(), disk.read_file(Path::new(DIR).join(&name)).expect("a file"))).collect()
+}
+
+/// The base offsets of the segments.
+pub(super) fn bases(log: &Log) -> Vec<u64> {
+    log.segments().expect("segments").iter().map(|segment| segment.base_offset.value()).collect()
+}

@@ -1,0 +1,216 @@
+//! Random operations and random disasters against a plain list of records.
+//!
+//! Each seed draws a configuration, switches half of the operations and faults off (so that seldom combinations come
+//! up too), and runs a short sequence. `KSTORE_SEQUENCES` says how many seeds, `KSTORE_SEED` runs one again. What must
+//! hold after each step stands in `expected`, what can happen in `world`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::{LogConfig, SyncPolicy, Worker, WriteMode};
+use crate::fs::sim::Rates;
+use crate::record::{Compression, TimestampType};
+
+mod expected;
+mod world;
+
+use world::World;
+
+const SEQUENCES: u64 = 10_000;
+const THREADS: usize = 4;
+
+/// Chance from a seed: splitmix64.
+#[derive(Clone, Debug)]
+pub(super) struct Chance {
+    state: u64,
+}
+
+impl Chance {
+    pub(super) fn new(seed: u64) -> Chance {
+        Chance { state: seed }
+    }
+
+    pub(super) fn draw(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.draw() % bound
+    }
+
+    pub(super) fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(u64::try_from(len).expect("a length fits"))).expect("an index fits")
+    }
+
+    pub(super) fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+
+    pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.index(of.len())]
+    }
+}
+
+/// What can happen in a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Append,
+    AppendBuilt,
+    AppendEncoded,
+    AppendSynced,
+    Sync,
+    SyncTo,
+    Roll,
+    RunOnce,
+    Tick,
+    Read,
+    CloseAndReopen,
+    DropAndReopen,
+    Crash,
+    PowerFailsSoon,
+    FailSync,
+    FailSyncDir,
+    FailCall,
+    FullDisk,
+    LostWriteback,
+}
+
+const STEPS: [Step; 19] = [
+    Step::Append,
+    Step::AppendBuilt,
+    Step::AppendEncoded,
+    Step::AppendSynced,
+    Step::Sync,
+    Step::SyncTo,
+    Step::Roll,
+    Step::RunOnce,
+    Step::Tick,
+    Step::Read,
+    Step::CloseAndReopen,
+    Step::DropAndReopen,
+    Step::Crash,
+    Step::PowerFailsSoon,
+    Step::FailSync,
+    Step::FailSyncDir,
+    Step::FailCall,
+    Step::FullDisk,
+    Step::LostWriteback,
+];
+
+/// One seed's options, printed when it fails.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) seed: u64,
+    pub(super) config: LogConfig,
+    pub(super) steps: Vec<Step>,
+    pub(super) length: u64,
+    pub(super) rates: Rates,
+    pub(super) failed_syncs_keep_some: bool,
+    pub(super) largest_value: u64,
+}
+
+impl Options {
+    fn of(seed: u64, chance: &mut Chance) -> Options {
+        let every = |records, bytes, interval_ms| SyncPolicy::Every { records, bytes, interval_ms };
+        let policy = match chance.below(6) {
+            0 | 1 => SyncPolicy::Never,
+            2 => every(Some(1 + chance.below(12)), None, None),
+            3 => every(None, Some(1 + chance.below(2000)), None),
+            4 => every(Some(20), None, Some(5)),
+            _ => SyncPolicy::Always,
+        };
+        let codecs: Vec<Compression> =
+            [Compression::None, Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd]
+                .into_iter()
+                .filter(|codec| codec.is_available())
+                .collect();
+        let config = LogConfig::default()
+            .segment_bytes(chance.pick(&[200, 300, 500, 1000, 4000, 1 << 20]))
+            .segment_index_bytes(chance.pick(&[12, 24, 60, 4096]))
+            .index_interval_bytes(chance.pick(&[0, 1, 100, 300, 4096]))
+            .segment_ms(chance.pick(&[1, 50, 1 << 40]))
+            .segment_jitter_ms(chance.pick(&[0, 0, 20]))
+            .compression(chance.pick(&codecs))
+            .message_timestamp_type(chance.pick(&[
+                TimestampType::CreateTime,
+                TimestampType::CreateTime,
+                TimestampType::LogAppendTime,
+            ]))
+            .write_mode(chance.pick(&[WriteMode::Write, WriteMode::Preallocated]))
+            .max_unsynced_bytes(chance.one_in(6).then_some(700))
+            .max_open_segments(chance.pick(&[1, 3, 256]))
+            .sync_policy(policy)
+            .worker(Worker::Caller);
+        let mut steps: Vec<Step> = STEPS.into_iter().filter(|_| chance.one_in(2)).collect();
+        steps.extend([Step::Append, Step::Append, Step::Crash]);
+        let rates = match chance.below(3) {
+            0 => Rates { short_per_mille: 100, interrupted_per_mille: 100 },
+            _ => Rates::default(),
+        };
+        Options {
+            seed,
+            config,
+            steps,
+            length: 8 + chance.below(24),
+            rates,
+            failed_syncs_keep_some: chance.one_in(2),
+            largest_value: chance.pick(&[4, 40, 120]),
+        }
+    }
+}
+
+/// Says which seed failed, and with what.
+struct Report<'a>(&'a Options);
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("KSTORE_SEED={} fails with {:#?}", self.0.seed, self.0);
+        }
+    }
+}
+
+fn run(seed: u64, talks: bool) -> u64 {
+    let mut chance = Chance::new(seed);
+    let options = Options::of(seed, &mut chance);
+    let report = Report(&options);
+    let mut world = World::begin(&options, chance, talks);
+    for _ in 0..options.length {
+        let step = world.chance().pick(&options.steps);
+        world.step(step);
+    }
+    world.end();
+    drop(report);
+    world.crashes()
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+// Rows 133, 141, 235, 238, 260, 261, 262, 266.
+#[test]
+fn whatever_happens_a_log_is_what_was_synced_and_a_prefix_of_what_was_appended() {
+    if let Some(seed) = number("KSTORE_SEED") {
+        run(seed, true);
+        return;
+    }
+    let sequences = number("KSTORE_SEQUENCES").unwrap_or(SEQUENCES);
+    let (next, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= sequences {
+                        return;
+                    }
+                    crashes.fetch_add(run(seed, false), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    println!("{sequences} sequences, {} crashes", crashes.into_inner());
+}

@@ -1,0 +1,394 @@
+//! One sequence: a disk, a log on it, and what must be true of both after each step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::expected::{Expected, Kept, index, offset};
+use super::{Chance, Options, Step};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Env;
+use crate::fs::sim::{CallKind, CrashStrength, Fault, FaultKind, SimDisk};
+use crate::log::{AppendOptions, Appended, Log};
+use crate::offset::Timestamp;
+use crate::record::{BatchBuilder, BatchStamp, TimestampType};
+
+pub(super) const DIR: &str = "/data/log";
+const STRENGTHS: [CrashStrength; 3] = [CrashStrength::Strict, CrashStrength::Ordered, CrashStrength::Kill];
+/// Crashes within the recovery of a crash.
+const NESTED: u64 = 3;
+
+pub(super) struct World<'a> {
+    options: &'a Options,
+    chance: Chance,
+    disk: SimDisk,
+    log: Log,
+    expected: Expected,
+    crashes: u64,
+    /// There is little room, so that recovery may have to leave indexes sparser than they could be.
+    full: bool,
+    talks: bool,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn begin(options: &'a Options, chance: Chance, talks: bool) -> World<'a> {
+        let disk = SimDisk::new(options.seed);
+        disk.create_dir_all("/data");
+        disk.set_rates(options.rates);
+        disk.set_failed_syncs_keep_some(options.failed_syncs_keep_some);
+        let log = open(&disk, options).expect("a new log opens");
+        World { options, chance, disk, log, expected: Expected::default(), crashes: 0, full: false, talks }
+    }
+
+    pub(super) fn chance(&mut self) -> &mut Chance {
+        &mut self.chance
+    }
+
+    pub(super) fn crashes(&self) -> u64 {
+        self.crashes
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        match step {
+            Step::Append | Step::AppendBuilt | Step::AppendEncoded | Step::AppendSynced => self.append(step),
+            Step::Sync => {
+                let end = self.log.sync();
+                self.judge(end.map(drop));
+            }
+            Step::SyncTo => {
+                let end = self.chance.index(index(self.log.log_end_offset()) + 1);
+                let synced = self.log.sync_to(offset(end));
+                assert!(synced.is_err() || index(self.log.synced_offset()) >= end);
+                self.judge(synced);
+            }
+            Step::Roll => {
+                let rolled = self.log.roll();
+                self.judge(rolled.map(drop));
+            }
+            Step::RunOnce => {
+                let ran = self.log.run_once(Env::sim(&self.disk).wall_clock());
+                self.judge(ran);
+            }
+            Step::Tick => self.disk.advance(Duration::from_millis(self.chance.below(40))),
+            Step::Read => {
+                let read = self.expected.check_range(&self.log, &mut self.chance);
+                assert!(read.is_ok() || self.disk.is_off() || self.faults_may_strike(), "{read:?}");
+            }
+            Step::CloseAndReopen => self.close_and_reopen(true),
+            Step::DropAndReopen => self.close_and_reopen(false),
+            Step::Crash => self.crash(),
+            Step::PowerFailsSoon => self.disk.power_off_after(self.chance.below(12)),
+            Step::FailSync => self.fail(CallKind::SyncData),
+            Step::FailSyncDir => self.fail(CallKind::SyncDir),
+            Step::FailCall => {
+                let call = self.chance.pick(&CallKind::ALL);
+                self.fail(call);
+            }
+            Step::FullDisk => {
+                self.full = true;
+                self.disk.set_free_space(self.chance.below(1500));
+            }
+            Step::LostWriteback => self.lose_writeback(),
+        }
+        if self.talks {
+            eprintln!("{step:?}: end {}, synced {}", self.log.log_end_offset(), self.log.synced_offset());
+        }
+        if self.disk.is_off() {
+            self.crash();
+        } else if self.log.stats().failed {
+            self.recover_in_place();
+        }
+        self.expected.note_synced(&self.log);
+    }
+
+    /// All faults off: everything acknowledged is there, and the log goes on.
+    pub(super) fn end(&mut self) {
+        self.heal();
+        if self.log.stats().failed {
+            at_last(|| self.log.reopen()).expect("a failed log reopens on a healthy disk");
+            let at_least = self.expected.durable;
+            self.expected.check_recovered(&self.log, at_least);
+        }
+        let at_least = self.expected.acknowledged;
+        self.expected.check_content(&self.log, at_least);
+        self.expected.check_lookups(&self.log, at_least);
+        self.append(Step::AppendSynced);
+        self.crash_with(CrashStrength::Strict);
+        self.append(Step::AppendSynced);
+        self.log.close().expect("a healthy log closes");
+        self.reopen_checked(self.expected.acknowledged);
+        assert_eq!(self.log.recovery_report().trust, crate::log::Trust::Clean);
+        self.log.close().expect("a healthy log closes");
+    }
+
+    fn faults_may_strike(&self) -> bool {
+        self.options.steps.iter().any(|step| matches!(step, Step::FailCall | Step::LostWriteback))
+    }
+
+    fn fail(&mut self, call: CallKind) {
+        let nth = 1 + self.chance.below(4);
+        let kind = match call {
+            CallKind::SyncData | CallKind::SyncDir => FaultKind::InputOutput,
+            _ => self.chance.pick(&[FaultKind::InputOutput, FaultKind::NoSpace, FaultKind::TooManyOpen]),
+        };
+        let sticky = self.chance.one_in(4);
+        if self.talks {
+            eprintln!("{call:?} fails from the {nth}th with {kind:?}, sticky: {sticky}");
+        }
+        self.disk.fail(if sticky { Fault::from(call, nth, kind) } else { Fault::once(call, nth, kind) });
+    }
+
+    fn heal(&mut self) {
+        self.disk.power_off_after(u64::MAX);
+        self.disk.heal();
+        self.full = false;
+        self.disk.set_free_space(u64::MAX / 2);
+    }
+
+    fn lose_writeback(&mut self) {
+        let names = self.disk.list(DIR);
+        let logs: Vec<_> = names.iter().filter(|name| name.as_encoded_bytes().ends_with(b".log")).collect();
+        if !logs.is_empty() {
+            let name = logs[self.chance.index(logs.len())];
+            self.disk.fail_writeback(Path::new(DIR).join(name));
+        }
+    }
+
+    fn append(&mut self, step: Step) {
+        let now = Env::sim(&self.disk).wall_clock();
+        let batches = if step == Step::AppendEncoded { 1 + self.chance.index(3) } else { 1 };
+        let mut batches: Vec<Vec<Kept>> = (0..batches).map(|_| self.draw_batch()).collect();
+        let before = (self.log.log_end_offset(), self.log.stats().failed);
+        let appended = self.hand_in(step, &batches, now);
+        for kept in batches.iter_mut().flatten() {
+            let stamped = self.options.config.message_timestamp_type == TimestampType::LogAppendTime;
+            kept.timestamp = if stamped { Some(now) } else { kept.timestamp.or(Some(now)) };
+        }
+        match &appended {
+            Ok(appended) => {
+                assert_eq!(appended.base_offset(), offset(self.expected.end()), "offsets follow each other");
+                batches.iter().for_each(|batch| self.expected.push(batch));
+                self.expected.acknowledged = self.expected.end();
+                assert_eq!(appended.next_offset(), offset(self.expected.end()));
+                assert_eq!(self.log.log_end_offset(), appended.next_offset(), "readers see what was appended");
+                if step == Step::AppendSynced {
+                    assert!(self.log.synced_offset() >= appended.next_offset());
+                }
+            }
+            Err(Error::Failed { .. }) if !before.1 => batches.iter().for_each(|batch| self.expected.push(batch)),
+            Err(_) => assert_eq!(self.log.log_end_offset(), before.0, "{appended:?} changed something"),
+        }
+        self.judge(appended.map(drop));
+    }
+
+    fn hand_in(&mut self, step: Step, batches: &[Vec<Kept>], now: Timestamp) -> Result<Appended> {
+        let headers: Vec<Vec<_>> = batches[0].iter().map(Kept::header_pairs).collect();
+        let records: Vec<_> = batches[0].iter().zip(&headers).map(|(kept, headers)| kept.record(headers)).collect();
+        match step {
+            Step::Append => self.log.append(&records),
+            Step::AppendSynced => self.log.append_with(&AppendOptions::default().sync(true), &records),
+            Step::AppendBuilt => {
+                let mut builder = BatchBuilder::new(self.options.config.compression);
+                records.iter().for_each(|record| builder.push(*record).expect("a sound record"));
+                let options = AppendOptions::default().expect_log_end(offset(self.expected.end()));
+                self.log.append_built(&options, &mut builder)
+            }
+            _ => {
+                let mut encoded = Vec::new();
+                for batch in batches {
+                    let mut builder = BatchBuilder::new(self.options.config.compression);
+                    for kept in batch {
+                        builder.push(kept.record(&kept.header_pairs())).expect("a sound record");
+                    }
+                    let stamp = BatchStamp { now, ..BatchStamp::default() };
+                    encoded.extend_from_slice(builder.finish(&stamp).expect("a small batch"));
+                }
+                self.log.append_batch(&AppendOptions::default(), &encoded)
+            }
+        }
+    }
+
+    fn draw_batch(&mut self) -> Vec<Kept> {
+        let records = 1 + self.chance.index(4);
+        (0..records).map(|_| self.draw_record()).collect()
+    }
+
+    fn draw_record(&mut self) -> Kept {
+        let largest = self.options.largest_value;
+        let now = Env::sim(&self.disk).wall_clock();
+        let chance = &mut self.chance;
+        let headers = if chance.one_in(5) {
+            vec![("trace".to_owned(), Some(vec![7; chance.index(5)])), (String::new(), None)]
+        } else {
+            Vec::new()
+        };
+        Kept {
+            key: chance.one_in(2).then(|| bytes(chance, 6)),
+            value: (!chance.one_in(8)).then(|| bytes(chance, largest)),
+            headers,
+            timestamp: chance.one_in(2).then(|| Timestamp::from_millis(now.as_millis() - 50 + chance.below(100).cast_signed())),
+        }
+    }
+
+    /// An error must be one that a disturbed disk explains, and say what it left behind.
+    fn judge(&mut self, outcome: Result<()>) {
+        let Err(error) = outcome else { return };
+        if self.talks {
+            eprintln!("  {error}");
+        }
+        match error.kind() {
+            ErrorKind::Retry => assert!(!self.log.stats().failed, "{error}: to be tried again, but the log failed"),
+            ErrorKind::Reopen => assert!(self.log.stats().failed, "{error}: to be reopened, but the log did not fail"),
+            ErrorKind::Usage => assert!(matches!(error, Error::BatchTooLarge { .. }), "{error}"),
+            ErrorKind::Damage => panic!("{error}"),
+        }
+    }
+
+    /// A failed log acknowledges nothing and shows nothing that is not durable, until it is reopened.
+    fn recover_in_place(&mut self) {
+        let refused = self.log.append(&[crate::record::Record::value("refused")]);
+        assert!(matches!(refused, Err(Error::Failed { .. })), "{refused:?}");
+        assert_eq!(self.log.log_end_offset(), self.log.synced_offset(), "readers are capped");
+        self.expected.note_synced(&self.log);
+        if self.chance.one_in(4) {
+            return;
+        }
+        if self.chance.one_in(3) && self.log.reopen().is_ok() {
+            // It may have got through between two faults.
+        } else {
+            self.heal();
+            let reopened = at_last(|| self.log.reopen());
+            if self.disk.is_off() {
+                return self.crash();
+            }
+            reopened.expect("a failed log reopens on a healthy disk");
+        }
+        if self.disk.is_off() {
+            return self.crash();
+        }
+        self.heal();
+        let at_least = self.expected.durable;
+        self.expected.check_recovered(&self.log, at_least);
+    }
+
+    fn close_and_reopen(&mut self, close: bool) {
+        if close {
+            let closed = self.log.close();
+            assert!(self.log.close().is_ok(), "a second close does nothing");
+            if closed.is_ok() && !self.disk.is_off() && !self.log.stats().failed {
+                assert_eq!(index(self.log.synced_offset()), self.expected.acknowledged, "a clean close syncs");
+            }
+        }
+        let survives = if self.disk.is_off() { None } else { Some(self.expected.acknowledged) };
+        match survives {
+            Some(_) => self.reopen_checked(self.expected.durable),
+            None => self.crash(),
+        }
+    }
+
+    fn crash(&mut self) {
+        let strength = self.chance.pick(&STRENGTHS);
+        self.crash_with(strength);
+    }
+
+    /// Crashes, and perhaps again while recovering, and then checks all that must hold.
+    fn crash_with(&mut self, strength: CrashStrength) {
+        let mut at_least = match strength {
+            CrashStrength::Kill => self.expected.acknowledged,
+            CrashStrength::Strict | CrashStrength::Ordered => self.expected.durable,
+        };
+        self.power_cut(strength);
+        for _ in 0..self.chance.below(NESTED + 1) {
+            let strength = self.chance.pick(&STRENGTHS);
+            self.disk.power_off_after(self.chance.below(20));
+            if let Ok(log) = open(&self.disk, self.options) {
+                self.log = log;
+            }
+            if strength != CrashStrength::Kill {
+                at_least = at_least.min(self.expected.durable);
+            }
+            self.power_cut(strength);
+        }
+        let was_full = self.full;
+        self.reopen_checked(at_least);
+        if !was_full {
+            self.check_idempotence();
+        }
+    }
+
+    fn power_cut(&mut self, strength: CrashStrength) {
+        if self.talks {
+            eprintln!("  {strength:?}");
+        }
+        self.crashes += 1;
+        self.disk = self.disk.crash(strength);
+    }
+
+    /// Opens the log, on a healthy disk if need be, and checks it.
+    fn reopen_checked(&mut self, at_least: usize) {
+        // The handle goes first: it closes the log if nobody did.
+        let elsewhere = SimDisk::new(0);
+        self.log = open(&elsewhere, self.options).expect("a new log opens");
+        let mut opened = open(&self.disk, self.options);
+        if let Err(error) = &opened
+            && !self.disk.is_off()
+        {
+            if self.talks {
+                eprintln!("  {error}");
+            }
+            self.heal();
+            opened = at_last(|| open(&self.disk, self.options));
+        }
+        if self.disk.is_off() {
+            drop(opened);
+            let strength = self.chance.pick(&STRENGTHS);
+            self.power_cut(strength);
+            let at_least = at_least.min(self.expected.durable);
+            return self.reopen_checked(at_least);
+        }
+        self.log = opened.expect("a log opens on a healthy disk");
+        self.heal();
+        if self.talks {
+            eprintln!("  {:?}", self.log.recovery_report());
+        }
+        self.expected.check_recovered(&self.log, at_least);
+        self.expected.check_lookups(&self.log, self.expected.end());
+    }
+
+    /// A second recovery finds nothing more to do.
+    fn check_idempotence(&self) {
+        let before = files(&self.disk);
+        let twin = self.disk.image(CrashStrength::Kill, |_, options| options - 1);
+        twin.set_rates(crate::fs::sim::Rates::default());
+        let log = open(&twin, self.options).expect("what was recovered opens again");
+        assert_eq!(files(&twin), before, "a second recovery changed something");
+        twin.power_off();
+        drop(log);
+    }
+}
+
+fn open(disk: &SimDisk, options: &Options) -> Result<Log> {
+    Log::open_in(&Env::sim(disk), Path::new(DIR), options.config.clone())
+}
+
+/// Each file whose changes the system lost in the background says so once, at its next sync.
+fn at_last<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
+    (0..10).find_map(|_| attempt().ok()).map_or_else(attempt, Ok)
+}
+
+/// Every file but the state.
+fn files(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
+    let names = disk.list(DIR).into_iter().map(|name| name.to_string_lossy().into_owned());
+    names
+        .filter(|name| name != crate::names::STATE)
+        .map(|name| {
+            let content = disk.read_file(Path::new(DIR).join(&name)).expect("a file");
+            (name, content)
+        })
+        .collect()
+}
+
+fn bytes(chance: &mut Chance, most: u64) -> Vec<u8> {
+    let len = chance.below(most + 1);
+    (0..len).map(|_| chance.draw().to_le_bytes()[0]).collect()
+}
