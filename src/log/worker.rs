@@ -210,6 +210,9 @@ impl Shared {
 
     /// Does now what a worker thread would do, and what is due at `now`.
     pub(super) fn run_once(&self, now: Timestamp) -> Result<()> {
+        if self.core.is_closed() {
+            return Err(Error::Closed);
+        }
         let interval = self.config.read().sync_interval_ms();
         let since = self.writer.lock().unsynced_since;
         if let (Some(interval), Some(since)) = (interval, since) {
