@@ -4,6 +4,7 @@
 //! that belongs to a Kafka broker, or that is open elsewhere, is left as it was.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,15 +29,12 @@ pub(super) struct Readable {
 
 /// The directory's real path, and the locks on it.
 pub(super) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)> {
+    // Before anything is created, for a broker stumbles over a directory that is no partition; and by the way that was
+    // given, for a broker may have a link here to a partition on another disk.
+    check_markers(env, dir)?;
     create_dirs(env, dir)?;
     let dir: Arc<Path> = canonical(env, dir)?;
-    if let Some(parent) = dir.parent() {
-        for marker in DATA_DIRECTORY_MARKERS {
-            if exists(env, &parent.join(marker))? {
-                return Err(Error::BelongsToDataDirectory { path: dir, marker });
-            }
-        }
-    }
+    check_markers(env, &dir)?;
     // Before the lock file is created, for a directory that is no log must not get one.
     Listing::read(env, &dir)?;
     let own = lock(env, &dir, LockKind::Exclusive)?;
@@ -53,10 +51,22 @@ pub(super) fn canonical(env: &Env, dir: &Path) -> Result<Arc<Path>> {
     Ok(found.into())
 }
 
+/// Refuses a directory whose parent is a Kafka broker's.
+fn check_markers(env: &Env, dir: &Path) -> Result<()> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    for marker in DATA_DIRECTORY_MARKERS {
+        if exists(env, &parent.join(marker))? {
+            return Err(Error::BelongsToDataDirectory { path: dir.into(), marker });
+        }
+    }
+    Ok(())
+}
+
 fn exists(env: &Env, path: &Path) -> Result<bool> {
     match env.metadata(path) {
         Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        // Below a path that does not lead anywhere yet, or never will, nothing exists.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
         Err(error) => Err(Error::io(IoOp::Inspect, path, &error)),
     }
 }
