@@ -94,8 +94,7 @@ impl Listing {
         listing.check_numbers(dir, &misnumbered)?;
         listing.foreign.sort();
         if !listing.is_empty && !listing.is_log {
-            let found = listing.foreign.first().cloned().unwrap_or_default();
-            return Err(Error::NotALog { path: dir.into(), found: found.into() });
+            return Err(Error::NotALog { path: dir.into(), found: listing.first_name(dir).into() });
         }
         Ok(listing)
     }
@@ -103,6 +102,13 @@ impl Listing {
     fn note_foreign(&mut self, dir: &Path, name: &OsString) {
         self.is_empty = false;
         self.foreign.push(dir.join(name));
+    }
+
+    /// Something that is there, to be named where nothing makes the directory a log.
+    fn first_name(&self, dir: &Path) -> PathBuf {
+        let of_segments = self.live.values().chain(self.interim.iter().map(|file| &file.name));
+        let foreign = self.foreign.first().cloned();
+        foreign.or_else(|| of_segments.min().map(|name| dir.join(name))).unwrap_or_default()
     }
 
     fn check_numbers(&self, dir: &Path, misnumbered: &[(Offset, String)]) -> Result<()> {
