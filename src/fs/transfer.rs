@@ -35,6 +35,10 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], at: Position) -> Result<()
 
 /// Writes all bytes of all parts, one after the other. The parts are used up.
 pub(crate) fn write_all_vectored_at(file: &File, parts: &mut [IoSlice<'_>], at: Position) -> Result<(), Partial> {
+    // The system imports and walks a list of parts, which one part can do without.
+    if let [only] = parts {
+        return write_all_at(file, only, at);
+    }
     let mut progress = Progress { at, written: 0 };
     let mut rest = parts;
     IoSlice::advance_slices(&mut rest, 0);
