@@ -9,7 +9,9 @@ use super::compression::{Compression, Compressor};
 use super::header::{BatchHeader, TimestampType};
 use super::layout::{self, HEADER_BYTES, OVERHEAD_BYTES};
 use super::slot;
-use super::varint::{MAX_VARLONG_BYTES, length_of_varint, length_of_varlong, put_varint, put_varlong};
+use super::varint::{
+    MAX_VARINT_BYTES, MAX_VARLONG_BYTES, Varints, length_of_varint, length_of_varlong, put_varint, put_varlong,
+};
 use crate::error::{Error, InvalidRecord, Result};
 use crate::offset::{Offset, Timestamp};
 
@@ -96,7 +98,7 @@ impl BatchBuilder {
     /// [`Error::InvalidRecord`] for a negative timestamp, and for a record with which the batch would exceed the
     /// format's 2^31 − 1 bytes. The builder is then as it was before.
     pub fn push(&mut self, record: Record<'_>) -> Result<()> {
-        let size = self.check(&record).map_err(|reason| Error::InvalidRecord { index: self.len(), reason })?;
+        let fields = self.check(&record).map_err(|reason| Error::InvalidRecord { index: self.len(), reason })?;
         if self.count == 0 {
             self.encoded.clear();
             self.encoded.resize(HEADER_BYTES, 0);
@@ -107,8 +109,7 @@ impl BatchBuilder {
         }
         self.needs_now |= record.timestamp.is_none();
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
-        self.encoded.reserve(size.total());
-        put_record(&mut self.encoded, &record, &size);
+        fields.put(&mut self.encoded, &record);
         self.count += 1;
         Ok(())
     }
@@ -221,22 +222,23 @@ impl BatchBuilder {
         }
     }
 
-    /// Checks a record and computes its size, so that writing it cannot fail half-way.
-    fn check(&self, record: &Record<'_>) -> std::result::Result<RecordSize, InvalidRecord> {
+    /// Checks a record and encodes its fields, so that writing it cannot fail half-way.
+    #[inline]
+    fn check(&self, record: &Record<'_>) -> std::result::Result<RecordFields, InvalidRecord> {
         if let Some(timestamp) = record.timestamp
             && timestamp.as_millis() < 0
         {
             return Err(InvalidRecord::NegativeTimestamp { millis: timestamp.as_millis() });
         }
-        let size = RecordSize::of(record, self.timestamp_delta(record), self.count)?;
+        let fields = RecordFields::of(record, self.timestamp_delta(record), self.count)?;
         let used = self.encoded.len().max(HEADER_BYTES) as u64;
-        let size_bytes = used + size.total() as u64;
+        let size_bytes = used + fields.size_bytes() as u64;
         // Each deferred record may yet grow by a longer timestamp delta.
         let growth = (self.deferred.len() as u64 + 1) * MAX_VARLONG_BYTES as u64;
         if size_bytes > MOST_BYTES - growth {
             return Err(InvalidRecord::TooLarge { size_bytes });
         }
-        Ok(size)
+        Ok(fields)
     }
 
     /// The delta to encode now. A deferred one is kept relative to 0 until the other side of it is known.
@@ -301,33 +303,78 @@ pub(crate) fn encode_empty(of: &BatchHeader) -> [u8; HEADER_BYTES] {
     header.seal(&[])
 }
 
-/// A record's fields as they will be written, lengths of varints included.
-struct RecordSize {
-    /// Bytes behind the length field.
-    body: i32,
-    header_count: i32,
-    timestamp_delta: i64,
-    offset_delta: i32,
+/// All of a record but the bytes that its caller brings, encoded once: their own lengths give the record's.
+struct RecordFields {
+    /// The length of all that follows.
+    length: Varints<MAX_VARINT_BYTES>,
+    /// Attributes, deltas and the length of the key.
+    before_key: Varints<BEFORE_KEY_BYTES>,
+    /// The length of the value.
+    before_value: Varints<MAX_VARINT_BYTES>,
+    /// The number of headers.
+    before_headers: Varints<MAX_VARINT_BYTES>,
+    body_bytes: usize,
 }
 
-impl RecordSize {
-    fn of(record: &Record<'_>, timestamp_delta: i64, index: u32) -> std::result::Result<RecordSize, InvalidRecord> {
+const BEFORE_KEY_BYTES: usize = 1 + MAX_VARLONG_BYTES + 2 * MAX_VARINT_BYTES;
+/// Room behind the record, as varints are copied at their longest and then cut.
+const SPARE_BYTES: usize = BEFORE_KEY_BYTES;
+
+impl RecordFields {
+    #[inline]
+    fn of(record: &Record<'_>, timestamp_delta: i64, index: u32) -> std::result::Result<RecordFields, InvalidRecord> {
         let offset_delta = i32::try_from(index).map_err(|_| InvalidRecord::TooMany)?;
         let (header_count, header_bytes) = size_of_headers(&record.headers)?;
-        let body = 1
-            + length_of_varlong(timestamp_delta)
-            + length_of_varint(offset_delta)
-            + size_of_bytes(record.key)?
-            + size_of_bytes(record.value)?
-            + length_of_varint(header_count)
-            + header_bytes;
-        let body = i32::try_from(body).map_err(|_| too_large(body))?;
-        Ok(RecordSize { body, header_count, timestamp_delta, offset_delta })
+        let (mut before_key, mut before_value, mut before_headers) = <(Varints<_>, Varints<_>, Varints<_>)>::default();
+        before_key.put_byte(RECORD_ATTRIBUTES);
+        before_key.put_varlong(timestamp_delta);
+        before_key.put_varint(offset_delta);
+        before_key.put_varint(length_of(record.key)?);
+        before_value.put_varint(length_of(record.value)?);
+        before_headers.put_varint(header_count);
+        let given_bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + header_bytes;
+        let body_bytes = before_key.len() + before_value.len() + before_headers.len() + given_bytes;
+        let mut length = Varints::default();
+        length.put_varint(i32::try_from(body_bytes).map_err(|_| too_large(body_bytes))?);
+        Ok(RecordFields { length, before_key, before_value, before_headers, body_bytes })
     }
 
-    fn total(&self) -> usize {
-        length_of_varint(self.body) + self.body.unsigned_abs() as usize
+    #[inline]
+    fn size_bytes(&self) -> usize {
+        self.length.len() + self.body_bytes
     }
+
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>, record: &Record<'_>) {
+        let end = out.len() + self.size_bytes();
+        out.reserve(self.size_bytes() + SPARE_BYTES);
+        self.length.put_all(out);
+        self.before_key.put_all(out);
+        if let Some(key) = record.key {
+            out.extend_from_slice(key);
+        }
+        self.before_value.put_all(out);
+        if let Some(value) = record.value {
+            out.extend_from_slice(value);
+        }
+        self.before_headers.put_all(out);
+        match record.headers {
+            Headers::Pairs(pairs) => {
+                for (name, value) in pairs {
+                    put_bytes(out, Some(name.as_bytes()));
+                    put_bytes(out, *value);
+                }
+            }
+            Headers::Encoded { bytes, .. } => out.extend_from_slice(bytes),
+        }
+        debug_assert_eq!(out.len(), end);
+    }
+}
+
+#[inline]
+fn length_of(bytes: Option<&[u8]>) -> std::result::Result<i32, InvalidRecord> {
+    let Some(bytes) = bytes else { return Ok(NULL) };
+    i32::try_from(bytes.len()).map_err(|_| too_large(bytes.len()))
 }
 
 fn size_of_headers(headers: &Headers<'_>) -> std::result::Result<(i32, usize), InvalidRecord> {
@@ -347,37 +394,13 @@ fn size_of_headers(headers: &Headers<'_>) -> std::result::Result<(i32, usize), I
     }
 }
 
-#[inline]
 fn size_of_bytes(bytes: Option<&[u8]>) -> std::result::Result<usize, InvalidRecord> {
-    let Some(bytes) = bytes else { return Ok(length_of_varint(NULL)) };
-    let length = i32::try_from(bytes.len()).map_err(|_| too_large(bytes.len()))?;
-    Ok(length_of_varint(length) + bytes.len())
+    Ok(length_of_varint(length_of(bytes)?) + bytes.map_or(0, <[u8]>::len))
 }
 
 #[cold]
 fn too_large(bytes: usize) -> InvalidRecord {
     InvalidRecord::TooLarge { size_bytes: bytes as u64 }
-}
-
-fn put_record(out: &mut Vec<u8>, record: &Record<'_>, size: &RecordSize) {
-    let start = out.len();
-    put_varint(out, size.body);
-    out.push(RECORD_ATTRIBUTES);
-    put_varlong(out, size.timestamp_delta);
-    put_varint(out, size.offset_delta);
-    put_bytes(out, record.key);
-    put_bytes(out, record.value);
-    put_varint(out, size.header_count);
-    match record.headers {
-        Headers::Pairs(pairs) => {
-            for (name, value) in pairs {
-                put_bytes(out, Some(name.as_bytes()));
-                put_bytes(out, *value);
-            }
-        }
-        Headers::Encoded { bytes, .. } => out.extend_from_slice(bytes),
-    }
-    debug_assert_eq!(out.len() - start, size.total());
 }
 
 #[inline]

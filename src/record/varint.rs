@@ -69,6 +69,60 @@ pub(crate) fn length_of_varlong(value: i64) -> usize {
     length_of_folded(zigzag64(value))
 }
 
+/// Up to `N` bytes of varints that are copied together: byte by byte, each would ask for the vector's capacity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Varints<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Default for Varints<N> {
+    fn default() -> Varints<N> {
+        Varints { bytes: [0; N], len: 0 }
+    }
+}
+
+impl<const N: usize> Varints<N> {
+    #[inline]
+    pub(crate) fn put_varint(&mut self, value: i32) {
+        self.put_folded(u64::from(zigzag32(value)));
+    }
+
+    #[inline]
+    pub(crate) fn put_varlong(&mut self, value: i64) {
+        self.put_folded(zigzag64(value));
+    }
+
+    /// A byte that stands between varints.
+    #[inline]
+    pub(crate) fn put_byte(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends them all. The copy is of the fixed length `N`, for which `out` should have room.
+    #[inline]
+    pub(crate) fn put_all(&self, out: &mut Vec<u8>) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+    }
+
+    #[inline]
+    fn put_folded(&mut self, mut folded: u64) {
+        while folded >= u64::from(CONTINUES) {
+            self.put_byte(low_group(folded) | CONTINUES);
+            folded >>= 7;
+        }
+        self.put_byte(low_group(folded));
+    }
+}
+
 /// Lengths of 8 KiB and more, and what is cut off or never ends.
 fn take_long_varint(input: &mut &[u8]) -> Result<i32, Corruption> {
     let mut folded: u32 = 0;
