@@ -97,7 +97,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     ingest.progress.finish_and_clear();
     // Closing makes durable what was appended, also where the input or the disk failed on the way.
     let closed = log.close();
-    outcome.map_err(|error| format!("{error} (lines that are in the log: {})", ingest.appended_records))?;
+    outcome.map_err(|error| format!("{error} ({} lines of this input are in the log)", ingest.appended_records))?;
     closed?;
     let (first, last) = match ingest.range {
         Some((first, next)) => (first.value().into(), (next.value() - 1).into()),
@@ -177,7 +177,7 @@ impl<'a> Ingest<'a> {
     fn read_lines(&mut self, input: impl Read) -> Result<(), Box<dyn Error>> {
         let mut input = BufReader::with_capacity(INPUT_BYTES, input);
         let mut line = Vec::new();
-        while input.read_until(b'\n', &mut line)? > 0 {
+        while read_line(&mut input, &mut line)? > 0 {
             self.push(line.strip_suffix(b"\n").unwrap_or(&line))?;
             line.clear();
         }
@@ -228,9 +228,14 @@ impl<'a> Ingest<'a> {
     }
 }
 
+/// Up to the next newline, as bytes. `0` at the end.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> Result<usize, Box<dyn Error>> {
+    input.read_until(b'\n', line).map_err(|error| format!("reading standard input: {error}").into())
+}
+
 /// A line on standard output, there before this returns.
 fn print_line(line: &str) -> Result<(), Box<dyn Error>> {
     let mut output = std::io::stdout().lock();
-    writeln!(output, "{line}")?;
-    Ok(output.flush()?)
+    let printed = writeln!(output, "{line}").and_then(|()| output.flush());
+    printed.map_err(|error| format!("writing to standard output: {error}").into())
 }

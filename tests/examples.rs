@@ -18,6 +18,8 @@ use tempfile::tempdir;
 
 mod support;
 
+type MaybeBytes = Option<Vec<u8>>;
+
 fn ingest(dir: &Path, options: &[&str], input: &[u8]) -> Output {
     run(program("ingest").arg(dir).args(options), input)
 }
@@ -33,7 +35,7 @@ fn summary(output: &Output) -> Value {
 }
 
 /// Key and value of each record that `dump` printed.
-fn records(output: &Output) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+fn records(output: &Output) -> Vec<(MaybeBytes, MaybeBytes)> {
     let bytes = |field: &Value| field.as_str().map(|text| STANDARD.decode(text).expect("base64"));
     let parsed = lines(output).into_iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     parsed.map(|record| (bytes(&record["key"]), bytes(&record["value"]))).collect()
@@ -257,6 +259,46 @@ fn dump_says_what_is_damaged_and_goes_on_behind_it_if_told_to() {
     let ended = dump(&dir, &["--batches"]);
     assert_eq!((ended.status.code(), checksums(&ended).as_str()), (Some(2), "++-"));
     assert!(contents(&dir) == before, "dump changed the directory");
+}
+
+#[test]
+fn dump_goes_on_behind_damage_in_closed_and_in_crashed_directories() {
+    let folder = tempdir().expect("a temporary folder");
+    let (live, crashed) = (folder.path().join("live"), folder.path().join("crashed"));
+    let log = Log::open(&live, LogConfig::default()).expect("a new log");
+    for number in 10..16 {
+        log.append(&[Record::value(&number.to_string())]).expect("room");
+    }
+    // What lies there now is what a crash would leave: nothing was synced, nothing is marked clean.
+    std::fs::create_dir(&crashed).expect("a new folder");
+    for (name, bytes) in contents(&live) {
+        std::fs::write(crashed.join(name), bytes).expect("a new file");
+    }
+    log.close().expect("a healthy disk");
+    for dir in [&crashed, &live] {
+        let mut bytes = std::fs::read(segment(dir)).expect("a readable file");
+        let batch = bytes.len() / 6;
+        bytes[2 * batch + 65] ^= 1;
+        std::fs::write(segment(dir), &bytes).expect("a writable file");
+        let ended = dump(dir, &[]);
+        assert_eq!((ended.status.code(), values(&ended).len()), (Some(2), 2), "{dir:?}");
+        let skipped = dump(dir, &["--skip-damaged"]);
+        assert_eq!(skipped.status.code(), Some(2));
+        assert_eq!(values(&skipped), [b"10", b"11", b"13", b"14", b"15"], "{dir:?}");
+        assert_eq!(lines(&dump(dir, &["--skip-damaged", "--batches"])).len(), 6, "{dir:?}");
+    }
+}
+
+#[test]
+fn dump_misses_the_end_of_a_log_that_was_cut_between_two_batches() {
+    let folder = tempdir().expect("a temporary folder");
+    let dir = folder.path().join("log");
+    summary(&ingest(&dir, &["--batch-records", "1"], b"10\n11\n12\n"));
+    let bytes = std::fs::read(segment(&dir)).expect("a readable file");
+    std::fs::write(segment(&dir), &bytes[..bytes.len() / 3 * 2]).expect("a writable file");
+    let output = dump(&dir, &[]);
+    assert_eq!((output.status.code(), values(&output).len()), (Some(2), 2));
+    assert!(complaint(&output).contains("offsets from 2 to before 3"), "{}", complaint(&output));
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn feed(mut stdin: ChildStdin, first: u64) {
 }
 
 /// Kills the program once it has acknowledged a few batches, and returns the last offset that it acknowledged.
-fn kill_after_acks(child: &mut Child, least: usize, pause: Duration) -> u64 {
+fn kill_after_acks(child: &mut Child, least: u64, pause: Duration) -> u64 {
     let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut line = String::new();
     let mut end = 0;
@@ -93,7 +93,7 @@ fn rounds(options: &[&str]) {
             .spawn()
             .expect("it starts");
         feed(child.stdin.take().expect("a pipe"), next);
-        let end = kill_after_acks(&mut child, 5 + 7 * round as usize, Duration::from_millis(3 * round));
+        let end = kill_after_acks(&mut child, 5 + 7 * round, Duration::from_millis(3 * round));
         let found = assert_all_there(&dir, end);
         // Opening for writing recovers, and takes nothing away; what was left of a torn batch is gone.
         let recovered = run(program("ingest").arg(&dir).args(options), b"");

@@ -36,11 +36,15 @@ impl SnapshotFile {
 
     /// Writes another file, makes it durable, gives it the name, and makes the name durable.
     pub(crate) fn write(&self, book: &Book) -> Result<(), Failure> {
+        self.replace(book).map_err(|error| format!("writing {}: {error}", self.path.display()).into())
+    }
+
+    fn replace(&self, book: &Book) -> std::io::Result<()> {
         let temporary = self.path.with_extension("snapshot.new");
         let mut file = File::create(&temporary)?;
         file.write_all(book.to_line().as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, &self.path)?;
-        Ok(File::open(&self.folder)?.sync_all()?)
+        File::open(&self.folder)?.sync_all()
     }
 }

@@ -1,6 +1,7 @@
 //! The example programs, as tests run them: `cargo test` builds them beside the tests.
 //!
-//! The invariant it owns: what is run was built by the same cargo call as the test, not left over in another folder.
+//! `cargo test` builds all examples first; `cargo test --test NAME` does not, and runs what an earlier call left (see
+//! `cargo build --examples`). The invariant it owns: programs and test are of one profile and one target folder.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ pub(crate) fn program(name: &str) -> Command {
     let test = std::env::current_exe().expect("a test knows where it lies");
     let profile = test.ancestors().nth(2).expect("a test lies in a folder of a folder");
     let path: PathBuf = profile.join("examples").join(name);
-    assert!(path.is_file(), "{} is missing; `cargo test` builds it, `cargo test --test ...` does not", path.display());
+    assert!(path.is_file(), "{} is missing; `cargo build --examples` makes it", path.display());
     Command::new(path)
 }
 
