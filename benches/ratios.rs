@@ -134,7 +134,7 @@ fn print_head(file_system: &str, rounds: usize) -> Outcome<()> {
     )?;
     writeln!(
         out,
-        "| work | measured against | ratio | time of one | processor time: bare → kstore | reads and writes: bare → kstore |"
+        "| work | measured against | ratio | kstore's time | processor time: bare → kstore | reads and writes: bare → kstore |"
     )?;
     writeln!(out, "|---|---|---|---|---|---|")?;
     Ok(())
@@ -196,6 +196,8 @@ fn time(ns: f64) -> String {
 /// Three digits that count.
 fn digits(number: f64) -> String {
     match number {
+        0.0 => "0".into(),
+        number if number < 0.001 => "< 0.001".into(),
         number if number < 1.0 => format!("{number:.3}"),
         number if number < 10.0 => format!("{number:.2}"),
         number if number < 100.0 => format!("{number:.1}"),
