@@ -63,7 +63,8 @@ pub(crate) struct Tail {
     /// One past the last byte that is not zero; equals `start` if all are zero.
     pub(crate) nonzero_end: Position,
     pub(crate) reason: Corruption,
-    /// The search for good batches gave up, so that there may be some.
+    /// Not surely torn, so that it is not cut unasked: the search for good batches gave up, or a whole batch begins here
+    /// whose offset does not fit the segment.
     pub(crate) unsure: bool,
 }
 
@@ -104,6 +105,7 @@ pub(crate) fn recover(
             }
             Judged::Bad(reason) => reason,
         };
+        let whole = recovery.search_behind && is_whole_but_misplaced(&mut scan, reason)?;
         let start = scan.position();
         let search = if recovery.search_behind {
             find_good_batch(recovery, start + 1, found.next_offset, &mut allowance)?
@@ -112,7 +114,7 @@ pub(crate) fn recover(
         };
         let Search::Found(position, header) = search else {
             let nonzero_end = last_nonzero(recovery.log, start, recovery.end)?;
-            let unsure = search == Search::GaveUp;
+            let unsure = whole || search == Search::GaveUp;
             found.tail = Some(Tail { start, end: recovery.end, nonzero_end, reason, unsure });
             return Ok(found);
         };
@@ -153,6 +155,15 @@ fn judge(scan: &mut Scanner, recovery: &Recovery<'_>, due: Offset, behind_damage
         Ok(()) => Judged::Good(header),
         Err(reason) => Judged::Bad(reason),
     })
+}
+
+/// Whether a batch that overflows its segment is sound otherwise: somebody wrote it so, and no crash tore it.
+fn is_whole_but_misplaced(scan: &mut Scanner, reason: Corruption) -> Result<bool> {
+    if !matches!(reason, Corruption::OffsetOutsideSegment { .. }) {
+        return Ok(false);
+    }
+    let Some(header) = scan.peek()? else { return Ok(false) };
+    Ok(verify_crc(scan.batch(&header)?, &header).is_ok())
 }
 
 /// Rule 9: the base offset is the one that is due, or above it where gaps are allowed; all offsets fit the segment.
