@@ -56,7 +56,7 @@ fn a_log_with_records_of_such_a_codec_goes_on_and_loses_none_of_them() {
 
 #[test]
 fn logs_without_compressed_batches_are_read_as_ever() {
-    for name in ["plain", "headers", "transactions", "magic0", "magic1", "timestamps"] {
+    for name in ["plain", "broker-clean-compacted", "leader-epochs", "magic0", "magic1", "retention"] {
         let case = Case::named(name);
         let copy = case.copy();
         let reader = Log::open_read_only(copy.path()).expect(name);
