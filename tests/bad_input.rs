@@ -6,6 +6,7 @@
 //! | `client_batches` | encoded batches handed to `append_batch` |
 //! | `planted` | bytes in a `.log` |
 //! | `directories` | names, markers, locks, links |
+//! | `shortened` | files that end too early |
 //! | `system` | permission, room, descriptors, clocks |
 //! | `usage` | calls and configurations |
 //!
@@ -20,6 +21,8 @@ mod client_batches;
 mod directories;
 #[path = "bad_input/planted.rs"]
 mod planted;
+#[path = "bad_input/shortened.rs"]
+mod shortened;
 #[path = "bad_input/system.rs"]
 mod system;
 #[path = "bad_input/usage.rs"]

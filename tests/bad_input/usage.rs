@@ -2,7 +2,7 @@
 
 use kstore::{
     AppendOptions, BatchBuilder, Compression, Error, ErrorKind, InvalidRecord, Log, LogConfig, Offset, Record,
-    SyncPolicy, Timestamp, Worker,
+    SyncPolicy, Timestamp,
 };
 
 use crate::bytes::small_batch;
@@ -187,17 +187,4 @@ fn a_closed_log_says_so_to_every_call_but_to_close() {
         assert_eq!(error.to_string(), "the log was closed");
     }
     assert_eq!(slice.records().count(), 3, "a slice outlives its log");
-}
-
-#[test]
-fn a_callback_under_a_callers_worker_waits_for_the_caller() {
-    let site = Site::new();
-    let log = Log::open(site.dir(), LogConfig::default().worker(Worker::Caller)).expect("a new log");
-    log.append(&[Record::value("x")]).expect("an append");
-    let (told, heard) = std::sync::mpsc::channel();
-    log.on_synced(Offset::new(1), move |synced| told.send(synced.expect("synced")).expect("a listener"))
-        .expect("accepted");
-    assert!(heard.try_recv().is_err(), "nothing happens of itself");
-    log.run_once(Timestamp::from_millis(0)).expect("an open log");
-    assert_eq!(heard.try_recv(), Ok(Offset::new(1)));
 }
