@@ -47,6 +47,9 @@ fn every_table_of_the_format_names_each_byte_once() {
         ("Format 1:", 26),
         ("## `.index`", 8),
         ("## `.timeindex`", 12),
+        ("A slot:", 176),
+        ("The section behind the slots", 32),
+        ("Each entry, in the order", 16),
     ] {
         assert_eq!(end_without_gaps(&table(heading)), Some(end), "{heading}");
     }
@@ -73,4 +76,32 @@ fn the_batch_that_the_format_shows_byte_by_byte_is_a_sound_one() {
     assert_eq!(batch.len(), 84);
     assert_eq!(batch[8..12], 72u32.to_be_bytes());
     assert_eq!(batch[17..21], crc32c::crc32c(&batch[21..]).to_be_bytes());
+}
+
+#[test]
+fn the_tables_of_the_format_are_those_of_the_code() {
+    use crate::record::layout::{Field, HEADER_BYTES, V0_HEADER, V1_HEADER, V2_HEADER};
+    let rows = |fields: &[Field]| -> Vec<Row> {
+        fields.iter().map(|field| (field.name.to_string(), field.at, field.bytes)).collect()
+    };
+    assert_eq!(table("## Record batch, format 2"), rows(&V2_HEADER));
+    assert_eq!(table("Format 0:"), rows(&V0_HEADER));
+    assert_eq!(table("Format 1:"), rows(&V1_HEADER));
+    assert_eq!(end_without_gaps(&table("## Record batch, format 2")), Some(HEADER_BYTES));
+}
+
+/// The places and lengths in the table that a source file has at its top.
+fn table_of_source(source: &str) -> Vec<(usize, usize)> {
+    let cells = |line: &str| -> Option<(usize, usize)> {
+        let mut cells = line.strip_prefix("//! |")?.split('|').map(str::trim);
+        Some((cells.next()?.parse().ok()?, cells.next()?.parse().ok()?))
+    };
+    source.lines().filter_map(cells).collect()
+}
+
+#[test]
+fn the_tables_of_the_state_are_those_at_the_top_of_its_code() {
+    let places = |heading| table(heading).into_iter().map(|(_, at, bytes)| (at, bytes)).collect::<Vec<_>>();
+    assert_eq!(places("A slot:"), table_of_source(include_str!("../state/slot.rs")));
+    assert_eq!(places("The section behind the slots"), table_of_source(include_str!("../state/section.rs")));
 }

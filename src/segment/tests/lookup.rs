@@ -208,14 +208,10 @@ fn a_search_by_time_begins_at_the_offset_that_is_asked_for() {
 #[test]
 fn a_record_inside_a_compressed_batch_is_found_by_its_time() {
     let place = Place::new();
-    let all: Vec<_> = (0..8)
+    let all: Vec<_> = (0..8_i64)
         .map(|n| {
-            batch_of(
-                4 * n,
-                &[10 * n as i64, 10 * n as i64 + 3, 10 * n as i64 + 1, 10 * n as i64 + 5],
-                40,
-                Compression::Lz4,
-            )
+            let times = [0, 3, 1, 5].map(|millis| 10 * n + millis);
+            batch_of(4 * n.cast_unsigned(), &times, 40, Compression::Lz4)
         })
         .collect();
     let segment = sealed(&place, 0, &all);
