@@ -196,3 +196,14 @@ fn rooms_are_allocated_one_behind_the_other_and_a_large_batch_gets_what_it_needs
     append(&mut writer, &[batch(41, &[3000])]);
     assert_eq!(place.disk.calls(CallKind::Allocate), 3);
 }
+
+// Row 67.
+#[test]
+fn a_segment_without_room_ahead_is_not_touched_when_it_is_trimmed() {
+    let place = Place::new();
+    let mut writer = place.create(0, shape());
+    append(&mut writer, &batches(0, 2));
+    place.disk.reset_counters();
+    writer.trim().unwrap();
+    assert_eq!(place.disk.calls(CallKind::SetLen) + place.disk.calls(CallKind::SyncData), 0);
+}

@@ -103,3 +103,21 @@ fn nothing_at_or_behind_the_end_is_read_until_the_end_moves() {
     assert_eq!(positions(&mut scan), [115]);
     assert_eq!(place.disk.bytes_read(log.path()), 230);
 }
+
+// Row 43.
+#[test]
+fn headers_are_read_without_the_records_behind_them() {
+    let place = Place::new();
+    let bytes: Vec<u8> = (0..8).flat_map(|n| batch_of(n, &[1], 1 << 20, Compression::None)).collect();
+    let end = bytes.len() as u64;
+    let log = place.plant(0, bytes);
+    place.disk.reset_counters();
+    let mut scan = scanner(&log, 0, end);
+    let mut found = 0;
+    while let Some(header) = scan.peek().unwrap() {
+        scan.skip(&header);
+        found += 1;
+    }
+    assert_eq!(found, 8);
+    assert!(place.disk.bytes_read(log.path()) <= 8 * (8 << 10));
+}
