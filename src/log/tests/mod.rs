@@ -1,5 +1,12 @@
 //! Tests of a whole log, on the simulated disk.
 
 mod bench;
+mod callbacks;
+mod damage;
+mod durability;
 mod faults;
+mod leftovers;
 mod model;
+mod opening;
+mod rolls;
+mod room;
