@@ -7,7 +7,8 @@
 //! A crash between any two steps of [`finish_swaps`] leaves: originals partly renamed `.deleted` and all `.swap` files
 //! in place (the same plan comes out again); or all originals renamed and `.swap` files partly renamed (those that have
 //! their final name lie outside the range of the others or replace nothing, and the rest is renamed); or only
-//! `.deleted` files, which go. Nothing is unlinked before the directory is synced (rules 14 to 16).
+//! `.deleted` files, which go. No segment is unlinked before the directory is synced (rules 14 to 16). What makes a
+//! `.swap` void, a `.cleaned` file, goes only when the `.swap` is gone for good.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -165,6 +166,8 @@ impl Listing {
 /// What is to be done about the leftovers of a directory.
 #[derive(Debug, Default)]
 struct Plan {
+    /// `.swap` files of a compaction that was not finished. They go before the `.cleaned` files that say so.
+    undo: Vec<String>,
     /// `.swap` files that take their final names.
     swap_in: Vec<Interim>,
     /// The base offsets that they replace.
@@ -184,7 +187,7 @@ fn plan(env: &Env, dir: &Path, listing: &Listing) -> Result<Plan> {
         plan.remove.extend(of_stage(stage).filter(|file| !listing.is_renewed(file)).map(|file| file.name.clone()));
     }
     plan.renewed.extend(listing.interim.iter().filter(|file| listing.is_renewed(file)).cloned());
-    plan.remove.extend(of_stage(Stage::Swap).filter(aborted).map(|file| file.name.clone()));
+    plan.undo.extend(of_stage(Stage::Swap).filter(aborted).map(|file| file.name.clone()));
     let valid: Vec<&Interim> = of_stage(Stage::Swap).filter(|file| !aborted(file)).collect();
     for file in &valid {
         if file.kind == SegmentFile::Log {
@@ -242,7 +245,7 @@ pub(super) fn judged(env: &Env, dir: &Path, listing: &Listing) -> Result<(BTreeM
         leftovers.push(Leftover { path: path.to_path_buf(), fate: Fate::Renamed });
         logs.insert(file.base, Source { path, final_name: false });
     }
-    for name in plan.remove.iter().chain(listing.orphans()) {
+    for name in plan.undo.iter().chain(&plan.remove).chain(listing.orphans()) {
         leftovers.push(Leftover { path: dir.join(name), fate: Fate::Removed });
     }
     Ok((logs, leftovers))
@@ -252,6 +255,13 @@ pub(super) fn judged(env: &Env, dir: &Path, listing: &Listing) -> Result<(BTreeM
 pub(super) fn finish_swaps(env: &Env, dir: &Path, listing: &Listing) -> Result<Vec<Leftover>> {
     let plan = plan(env, dir, listing)?;
     let mut leftovers = Vec::new();
+    for name in &plan.undo {
+        remove_if_there(env, &dir.join(name))?;
+        leftovers.push(Leftover { path: dir.join(name), fate: Fate::Removed });
+    }
+    if !plan.undo.is_empty() {
+        sync_dir(env, dir)?;
+    }
     for file in &plan.renewed {
         rename(env, dir, &file.name, &file.kind.name(file.base))?;
         leftovers.push(Leftover { path: dir.join(&file.name), fate: Fate::Renamed });

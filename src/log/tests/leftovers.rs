@@ -57,7 +57,7 @@ fn check(disk: &SimDisk, case: &str) {
     assert_eq!(values(&log), upto(LAST + 2), "{case}");
 }
 
-// Rows 265.
+// Row 265.
 #[test]
 fn leftovers_are_finished_or_removed_and_reported() {
     for clean in [true, false] {
