@@ -1,6 +1,8 @@
 //! Damage below the durable mark: an error where it lies, the rest readable, nothing deleted unasked.
 
-use super::bench::{append, at, bases, disk, fill, log_path, names, number, open, opened, small, state_path, upto, values};
+use super::bench::{
+    append, at, bases, disk, fill, log_path, names, number, open, opened, small, state_path, upto, values,
+};
 use crate::config::OnDamage;
 use crate::error::{Error, ErrorKind};
 use crate::fs::sim::{CrashStrength, SimDisk};
@@ -70,7 +72,10 @@ fn to_serve_the_rest_is_remembered() {
     log.close().expect("a healthy disk");
     let log = opened(&disk, small());
     fill(&log, 12..13);
-    assert!(matches!(log.read(at(2), 1).map(|slice| slice.records().next()), Err(Error::Corrupt { .. }) | Ok(Some(Err(_)))));
+    assert!(matches!(
+        log.read(at(2), 1).map(|slice| slice.records().next()),
+        Err(Error::Corrupt { .. }) | Ok(Some(Err(_)))
+    ));
     let log = opened(&disk.crash(CrashStrength::Kill), small());
     fill(&log, 13..14);
     assert_eq!(readable(&log).last(), Some(&13));

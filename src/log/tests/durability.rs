@@ -83,7 +83,14 @@ fn whoever_waited_when_the_log_failed_is_told_so_even_after_it_was_reopened() {
     for round in 0..20 {
         fail_sync(&disk);
         std::thread::scope(|scope| {
-            let waiters: Vec<_> = (0..4).map(|value| scope.spawn({ let log = &log; move || append(log, value) })).collect();
+            let waiters: Vec<_> = (0..4)
+                .map(|value| {
+                    scope.spawn({
+                        let log = &log;
+                        move || append(log, value)
+                    })
+                })
+                .collect();
             scope.spawn(|| while log.reopen().is_ok() && !log.stats().failed && log.log_end_offset() < at(round) {});
             let failed = waiters.into_iter().filter_map(|waiter| waiter.join().expect("no panic").err()).count();
             assert!(failed > 0, "the sync that failed had somebody who waited for it");

@@ -8,13 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::sim::{CallKind, CrashStrength, Fault, FaultKind, SimDisk};
 use crate::log::Log;
 
-const KINDS: [FaultKind; 5] = [
-    FaultKind::InputOutput,
-    FaultKind::NoSpace,
-    FaultKind::Interrupted,
-    FaultKind::TooManyOpen,
-    FaultKind::Short,
-];
+const KINDS: [FaultKind; 5] =
+    [FaultKind::InputOutput, FaultKind::NoSpace, FaultKind::Interrupted, FaultKind::TooManyOpen, FaultKind::Short];
 /// More attempts than files that may each report a failure of their own.
 const ATTEMPTS: usize = 12;
 
@@ -90,7 +85,8 @@ fn script(disk: &SimDisk, config: &LogConfig) -> Told {
 /// On the healed disk the log opens, holds all that was durable and nothing that was not handed in, and goes on.
 fn check(disk: &SimDisk, config: &LogConfig, told: &Told, at_least: u64, case: &str) {
     disk.heal();
-    let log = (0..ATTEMPTS).find_map(|_| open(disk, config.clone()).ok()).unwrap_or_else(|| panic!("{case}: never opens"));
+    let log =
+        (0..ATTEMPTS).find_map(|_| open(disk, config.clone()).ok()).unwrap_or_else(|| panic!("{case}: never opens"));
     let found = values(&log);
     let handed_in: Vec<u64> = told.handed_in.iter().map(|(value, _)| *value).collect();
     assert!(handed_in.starts_with(&found), "{case}: {found:?} of {told:?}");

@@ -121,11 +121,17 @@ impl Options {
             4 => every(Some(20), None, Some(5)),
             _ => SyncPolicy::Always,
         };
-        let codecs: Vec<Compression> =
-            [Compression::None, Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd]
-                .into_iter()
-                .filter(|codec| codec.is_available())
-                .collect();
+        let codecs: Vec<Compression> = [
+            Compression::None,
+            Compression::None,
+            Compression::Gzip,
+            Compression::Snappy,
+            Compression::Lz4,
+            Compression::Zstd,
+        ]
+        .into_iter()
+        .filter(|codec| codec.is_available())
+        .collect();
         let config = LogConfig::default()
             .segment_bytes(chance.pick(&[200, 300, 500, 1000, 4000, 1 << 20]))
             .segment_index_bytes(chance.pick(&[12, 24, 60, 4096]))

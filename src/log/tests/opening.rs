@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::bench::{DIR, at, bases, disk, files, fill, log_path, names, open, opened, path, small, state_path, upto, values};
+use super::bench::{
+    DIR, at, bases, disk, files, fill, log_path, names, open, opened, path, small, state_path, upto, values,
+};
 use crate::config::{LogConfig, WriteMode};
 use crate::error::{Error, ErrorKind};
 use crate::fs::sim::{CallKind, CrashStrength, Fault, FaultKind, SimDisk};
@@ -81,7 +83,9 @@ fn without_its_state_a_directory_is_recovered_whole() {
     fill(&log, 0..7);
     log.close().expect("a healthy disk");
     let expected = files(&disk);
-    for spoil in [|disk: &SimDisk| disk.remove(state_path()), |disk: &SimDisk| disk.write_file(state_path(), vec![7; 5000])] {
+    for spoil in
+        [|disk: &SimDisk| disk.remove(state_path()), |disk: &SimDisk| disk.write_file(state_path(), vec![7; 5000])]
+    {
         spoil(&disk);
         let log = opened(&disk, small());
         assert_eq!((log.recovery_report().trust, values(&log)), (Trust::Foreign, upto(7)));
@@ -167,13 +171,15 @@ fn a_torn_tail_is_cut_off_and_kept_aside_and_a_second_recovery_finds_nothing_mor
         fill(&log, 0..4);
         let disk = kill(&disk);
         let good = disk.read_file(log_path(0)).expect("a segment");
-        let end = usize::try_from(4 * batch_bytes(&{
-            let probe = super::bench::disk();
-            let log = opened(&probe, small());
-            fill(&log, 0..2);
-            log.close().expect("a healthy disk");
-            probe
-        }))
+        let end = usize::try_from(
+            4 * batch_bytes(&{
+                let probe = super::bench::disk();
+                let log = opened(&probe, small());
+                fill(&log, 0..2);
+                log.close().expect("a healthy disk");
+                probe
+            }),
+        )
         .expect("small");
         let mut torn = good[..end].to_vec();
         torn.extend_from_slice(&good[..50]);
@@ -192,7 +198,10 @@ fn a_torn_tail_is_cut_off_and_kept_aside_and_a_second_recovery_finds_nothing_mor
         assert!(log.recovery_report().torn.is_empty());
         fill(&log, 4..6);
         log.close().expect("a healthy disk");
-        assert!(names(&disk).iter().all(|name| !name.contains("torn")), "gone at a clean close, for no batch lies in it");
+        assert!(
+            names(&disk).iter().all(|name| !name.contains("torn")),
+            "gone at a clean close, for no batch lies in it"
+        );
     }
 }
 

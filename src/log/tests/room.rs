@@ -69,7 +69,10 @@ fn a_full_disk_is_opened_and_read() {
     disk.set_free_space(0);
     let log = opened(&disk, small());
     assert_eq!(values(&log), upto(7));
-    assert!(matches!(append(&log, 7), Err(Error::StorageFull { .. })), "the active segment takes one more, then it rolls");
+    assert!(
+        matches!(append(&log, 7), Err(Error::StorageFull { .. })),
+        "the active segment takes one more, then it rolls"
+    );
     disk.set_free_space(PLENTY);
     fill(&log, 7..9);
     assert_eq!(values(&log), upto(9));

@@ -40,7 +40,17 @@ impl<'a> World<'a> {
         disk.set_rates(options.rates);
         disk.set_failed_syncs_keep_some(options.failed_syncs_keep_some);
         let log = open(&disk, options).expect("a new log opens");
-        World { options, chance, disk, log, expected: Expected::default(), crashes: 0, full: false, sync_will_fail: false, talks }
+        World {
+            options,
+            chance,
+            disk,
+            log,
+            expected: Expected::default(),
+            crashes: 0,
+            full: false,
+            sync_will_fail: false,
+            talks,
+        }
     }
 
     pub(super) fn chance(&mut self) -> &mut Chance {
@@ -240,7 +250,9 @@ impl<'a> World<'a> {
             key: chance.one_in(2).then(|| bytes(chance, 6)),
             value: (!chance.one_in(8)).then(|| bytes(chance, largest)),
             headers,
-            timestamp: chance.one_in(2).then(|| Timestamp::from_millis(now.as_millis() - 50 + chance.below(100).cast_signed())),
+            timestamp: chance
+                .one_in(2)
+                .then(|| Timestamp::from_millis(now.as_millis() - 50 + chance.below(100).cast_signed())),
         }
     }
 
