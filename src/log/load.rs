@@ -365,18 +365,6 @@ pub(super) fn witness_of(segment_base: Offset, position: Position, header: &Batc
     }
 }
 
-/// Damage as it is reported.
-pub(super) fn missing_end(path: &Path, found: Offset, durable: Offset, size: u64) -> Damage {
-    Damage {
-        path: path.to_path_buf(),
-        position: Position::new(size),
-        end: Position::new(size),
-        first_offset: found,
-        next_offset: durable,
-        reason: Corruption::EndMissing { found: found.to_disk(), durable: durable.to_disk() },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

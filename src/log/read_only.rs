@@ -18,9 +18,9 @@ use crate::state::{self, State};
 
 use super::core::{Bounds, Core};
 use super::directory::{self, Listing, Source};
-use super::load::{Belief, belief, missing_end};
+use super::load::{Belief, belief};
 use super::open::canonical;
-use super::recovery::file_size;
+use super::recovery::{file_size, missing_end};
 use super::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
 
 /// Opens a directory for reading what is there now.
@@ -122,7 +122,7 @@ impl Opening<'_> {
                 end = found.next_offset;
                 self.note_tail(source, &found);
                 for damaged in &found.damage {
-                    self.report.damage.push(report_of(&source.path, damaged));
+                    self.report.damage.push(Damage::of(&source.path, damaged));
                 }
                 self.keep_walked(base, source, found);
             } else {
@@ -132,10 +132,10 @@ impl Opening<'_> {
         }
         if let Some(durable) = state.map(|state| state.recovery_point.offset).filter(|&durable| durable > end) {
             let (path, size) = match self.segments.values().next_back() {
-                Some(last) => (Arc::clone(last.log_path()), last.published().value()),
-                None => (self.dir.into(), 0),
+                Some(last) => (Arc::clone(last.log_path()), last.published()),
+                None => (self.dir.into(), Position::ZERO),
             };
-            self.report.damage.push(missing_end(&path, end, durable, size));
+            self.report.damage.push(Damage::of(&path, &missing_end(size, end, durable)));
         }
         Ok(Bounds { log_start: first, log_end: end, synced: end, gaps_allowed: true })
     }
@@ -207,16 +207,4 @@ fn segment_of(dir: &Path, base: Offset, source: &Source, end: Position, damage: 
 
 fn bounds(state: &State, log_end: Offset, synced: Offset) -> Bounds {
     Bounds { log_start: state.log_start, log_end, synced, gaps_allowed: state.gaps_allowed }
-}
-
-/// Damage as it is reported.
-pub(super) fn report_of(path: &Path, damaged: &DamagedRange) -> Damage {
-    Damage {
-        path: path.to_path_buf(),
-        position: damaged.start,
-        end: damaged.end,
-        first_offset: damaged.first_offset,
-        next_offset: damaged.next_offset,
-        reason: damaged.reason,
-    }
 }

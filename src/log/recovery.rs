@@ -23,7 +23,7 @@ use crate::segment::{
 use crate::state::{State, Witness};
 
 use super::directory::{self, Source};
-use super::load::{Loader, missing_end, witness_of};
+use super::load::{Loader, witness_of};
 use super::report::{Damage, Fate, Leftover, RecoveryReport, TornTail};
 use super::torn;
 
@@ -64,7 +64,7 @@ impl Chain {
         let in_segments = self
             .segments
             .values()
-            .flat_map(|segment| segment.damage().iter().map(|damaged| report_of(segment.log_path(), damaged)));
+            .flat_map(|segment| segment.damage().iter().map(|damaged| Damage::of(segment.log_path(), damaged)));
         in_segments.chain(self.lost.iter().cloned()).collect()
     }
 
@@ -76,17 +76,6 @@ impl Chain {
         }
         self.next_offset = last.next_offset;
         self.last = Some(last);
-    }
-}
-
-fn report_of(path: &Path, damaged: &DamagedRange) -> Damage {
-    Damage {
-        path: path.to_path_buf(),
-        position: damaged.start,
-        end: damaged.end,
-        first_offset: damaged.first_offset,
-        next_offset: damaged.next_offset,
-        reason: damaged.reason,
     }
 }
 
@@ -178,25 +167,36 @@ pub(super) fn recover_all(
         chain.push(loader.dir, last);
     }
     if loader.config.on_damage != OnDamage::CutAsKafka {
-        note_missing_end(&mut chain, logs, durable, loader.dir);
+        note_missing_end(&mut chain, durable, loader.dir);
     }
     Ok(chain)
 }
 
 /// Where the log ends before what was durable, the offsets between are damage. What counts is where batches end: an
 /// earlier opening that was refused for this left an empty segment behind the gap.
-fn note_missing_end(chain: &mut Chain, logs: &BTreeMap<Offset, Source>, durable: Option<Offset>, dir: &Path) {
+fn note_missing_end(chain: &mut Chain, durable: Option<Offset>, dir: &Path) {
     let found = chain.witness.map_or(chain.next_offset, |last| last.last_offset + 1);
     let Some(durable) = durable.filter(|&durable| durable > found) else { return };
+    let lost = |end| missing_end(end, found, durable);
+    // Readers are refused behind the last byte of the segment in which the log ends.
     let base = chain.witness.map(|last| last.segment_base).or(chain.first_base());
-    let path = base.and_then(|base| logs.get(&base)).map_or(dir, |source| &source.path);
-    let size = match (base, &chain.last) {
-        (Some(base), Some(last)) if last.base == base => last.known.position,
-        (Some(base), _) => chain.segments.get(&base).map_or(Position::ZERO, |segment| segment.published()),
-        (None, _) => Position::ZERO,
-    };
-    chain.lost.push(missing_end(path, found, durable, size.value()));
+    match (base, &mut chain.last) {
+        (Some(base), Some(last)) if last.base == base => last.damage.push(lost(last.known.position)),
+        (Some(base), _) if chain.segments.contains_key(&base) => {
+            let before = &chain.segments[&base];
+            let (end, mut damage) = (before.published(), before.damage().to_vec());
+            damage.push(lost(end));
+            chain.segments.insert(base, Arc::new(Segment::new(dir, base, end, damage)));
+        }
+        _ => chain.lost.push(Damage::of(dir, &lost(Position::ZERO))),
+    }
     chain.next_offset = chain.next_offset.max(durable);
+}
+
+/// An end that was durable and is not there, as damage behind the last byte.
+pub(super) fn missing_end(end: Position, found: Offset, durable: Offset) -> DamagedRange {
+    let reason = Corruption::EndMissing { found: found.to_disk(), durable: durable.to_disk() };
+    DamagedRange { start: end, end, first_offset: found, next_offset: durable, reason }
 }
 
 /// The base offsets of the segments that hold anything.

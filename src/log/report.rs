@@ -2,10 +2,11 @@
 //!
 //! Plain values, taken at one moment; nothing here does anything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Corruption;
 use crate::offset::{Offset, Position, Timestamp};
+use crate::segment::DamagedRange;
 
 /// What opening a log found and did. Empty after a clean close.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +73,19 @@ pub struct Damage {
     pub next_offset: Offset,
     /// What was found, and what was expected.
     pub reason: Corruption,
+}
+
+impl Damage {
+    pub(super) fn of(path: &Path, damaged: &DamagedRange) -> Damage {
+        Damage {
+            path: path.to_path_buf(),
+            position: damaged.start,
+            end: damaged.end,
+            first_offset: damaged.first_offset,
+            next_offset: damaged.next_offset,
+            reason: damaged.reason,
+        }
+    }
 }
 
 /// A file left over from an interrupted operation.

@@ -17,8 +17,8 @@ fn synced(place: &Place, shape: Shape) -> SegmentWriter {
 }
 
 fn write_fails_after_a_part(place: &Place, kind: FaultKind) {
-    place.disk.fail(Fault::once(CallKind::WriteVectoredAt, 1, FaultKind::Short).on(".log"));
-    place.disk.fail(Fault::once(CallKind::WriteVectoredAt, 2, kind).on(".log"));
+    place.disk.fail(Fault::once(CallKind::WriteAt, 1, FaultKind::Short).on(".log"));
+    place.disk.fail(Fault::once(CallKind::WriteAt, 2, kind).on(".log"));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_write_that_moved_nothing_needs_no_cut() {
     let place = Place::new();
     let mut writer = synced(&place, shape());
     place.disk.reset_counters();
-    place.disk.fail(Fault::once(CallKind::WriteVectoredAt, 1, FaultKind::NoSpace));
+    place.disk.fail(Fault::once(CallKind::WriteAt, 1, FaultKind::NoSpace));
     let failure = try_append(&mut writer, &[batch(4, &[50, 51])]);
     assert!(matches!(failure, Err(AppendFailure::Unchanged(Error::StorageFull { .. }))));
     assert_eq!(place.disk.calls(CallKind::SetLen) + place.disk.calls(CallKind::SyncData), 0);

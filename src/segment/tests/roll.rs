@@ -98,10 +98,17 @@ fn once_the_first_batch_has_a_time_only_the_times_of_records_make_a_segment_old(
 // Row 143.
 #[test]
 fn without_times_the_clock_makes_a_segment_old() {
-    let mut writer = filled(&Place::new(), Shape { segment_ms: 1000, ..shape() });
+    let mut writer = Place::new().create(0, Shape { segment_ms: 1000, ..shape() });
+    let mut untimed = BatchBuilder::new(Compression::None);
+    untimed.push(Record::value("v")).unwrap();
+    let stamp = BatchStamp { now: time(-1), ..BatchStamp::default() };
+    append(&mut writer, &[untimed.finish(&stamp).unwrap().to_vec()]);
     assert_eq!(at(&mut writer, 115, None, time(SOON.as_millis() + 1000)), None);
     assert_eq!(at(&mut writer, 115, None, time(SOON.as_millis() + 1001)), Some(RollReason::Time));
     assert_eq!(at(&mut writer, 115, None, time(0)), None, "a clock that went back makes nothing old");
+    let mut timed = filled(&Place::new(), Shape { segment_ms: 1000, ..shape() });
+    let much_later = time(SOON.as_millis() + 1_000_000);
+    assert_eq!(at(&mut timed, 115, None, much_later), None, "where the first batch has a time the clock has no say");
 }
 
 // Row 145.
