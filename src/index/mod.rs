@@ -15,8 +15,12 @@ mod sparse;
 mod time_index;
 mod written;
 
-pub(crate) use offset_index::{OffsetEntry, OffsetIndex};
-pub(crate) use time_index::{TimeEntry, TimeIndex};
+#[cfg(test)]
+pub(crate) use offset_index::OffsetEntry;
+pub(crate) use offset_index::OffsetIndex;
+#[cfg(test)]
+pub(crate) use time_index::TimeEntry;
+pub(crate) use time_index::TimeIndex;
 
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,8 @@ use crate::config::{LogConfig, SyncPolicy};
 use crate::error::{Error, InvalidRecord, Result};
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::{
-    BatchBuilder, BatchHeader, BatchStamp, ClientRules, Compression, HEADER_BYTES, Record, set_base_offset,
-    set_leader_epoch, validate_client_batches,
+    BatchBuilder, BatchHeader, BatchStamp, ClientRules, Compression, Record, set_base_offset, set_leader_epoch,
+    validate_client_batches,
 };
 use crate::segment::{AppendFailure, BatchFacts, MAX_RELATIVE_OFFSET};
 use crate::state::Witness;
@@ -168,7 +168,7 @@ impl Shared {
         let mut incoming: Vec<Incoming<'_>> = batches
             .iter_mut()
             .map(|batch| Incoming {
-                rest: &encoded[batch.range.start + HEADER_BYTES..batch.range.end],
+                rest: &encoded[batch.records_range()],
                 header: batch.header,
                 head: {
                     set_leader_epoch(&mut batch.head, options.leader_epoch.unwrap_or(NO_LEADER_EPOCH));

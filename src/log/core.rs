@@ -225,15 +225,6 @@ impl Core {
         self.segments.read().range(base + 1..).next().map(|(_, segment)| Arc::clone(segment))
     }
 
-    /// The segment before the one with this base offset.
-    pub(crate) fn segment_before(&self, base: Offset) -> Option<Arc<Segment>> {
-        self.segments.read().range(..base).next_back().map(|(_, segment)| Arc::clone(segment))
-    }
-
-    pub(crate) fn first_segment(&self) -> Option<Arc<Segment>> {
-        self.segments.read().values().next().map(Arc::clone)
-    }
-
     pub(crate) fn all_segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().values().map(Arc::clone).collect()
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{LogConfig, OnDamage};
-use crate::error::{Corruption, Error, Result};
+use crate::error::{Error, Result};
 use crate::fs::{Env, OpenMode};
 use crate::offset::{Offset, Position};
 use crate::record::{BatchHeader, verify_crc};

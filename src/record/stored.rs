@@ -74,6 +74,7 @@ impl StoredRecord {
     }
 
     /// The batch that the record lies in.
+    #[allow(dead_code, reason = "fuzz targets ask this")]
     pub(crate) fn batch(&self) -> &Arc<DecodedBatch> {
         &self.batch
     }
@@ -113,11 +114,13 @@ impl StoredRecords {
     }
 
     /// Passes over what lies below `from`; a place already reached is kept.
+    #[allow(dead_code, reason = "following a log asks this")]
     pub(crate) fn skip_to(&mut self, from: Offset) {
         self.from = self.from.max(from);
     }
 
     /// The batch whose records these are.
+    #[allow(dead_code, reason = "fuzz targets ask this")]
     pub(crate) fn batch(&self) -> &Arc<DecodedBatch> {
         &self.batch
     }
