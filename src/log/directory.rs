@@ -123,6 +123,11 @@ impl Listing {
         })
     }
 
+    /// Nothing is there, but perhaps a lock file.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
     /// What an interrupted replacement leaves behind is to be finished or undone.
     pub(super) fn has_leftovers(&self) -> bool {
         self.interim.iter().any(|file| file.stage != Stage::Torn) || self.orphans().next().is_some()
@@ -323,6 +328,19 @@ pub(super) fn remove_if_there(env: &Env, path: &Path) -> Result<()> {
     }
 }
 
+/// Makes the name of a directory durable that was there: it may be what an opening created that was interrupted before
+/// it could sync. Where we may not even read the parent, it was not us who created it.
+pub(super) fn sync_found_name(env: &Env, dir: &Path) -> Result<()> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    match env.sync_dir(parent) {
+        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+            Err(Error::io(IoOp::SyncDirectory, parent, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Creates a directory and the parents it lacks, and makes each new name durable (rule 12).
 pub(super) fn create_dirs(env: &Env, dir: &Path) -> Result<()> {
     let mut missing = Vec::new();
@@ -342,6 +360,9 @@ pub(super) fn create_dirs(env: &Env, dir: &Path) -> Result<()> {
             Some(parent) => at = parent,
             None => break,
         }
+    }
+    if !missing.is_empty() {
+        sync_found_name(env, at)?;
     }
     for created in missing.into_iter().rev() {
         match env.create_dir(created) {

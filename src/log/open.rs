@@ -15,7 +15,7 @@ use crate::offset::Offset;
 use crate::segment::Segment;
 
 use super::core::Bounds;
-use super::directory::{Listing, create_dirs};
+use super::directory::{Listing, create_dirs, sync_found_name};
 use super::report::RecoveryReport;
 use super::writer::DirectoryLocks;
 
@@ -36,7 +36,9 @@ pub(super) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)
     let dir: Arc<Path> = canonical(env, dir)?;
     check_markers(env, &dir)?;
     // Before the lock file is created, for a directory that is no log must not get one.
-    Listing::read(env, &dir)?;
+    if Listing::read(env, &dir)?.is_empty() {
+        sync_found_name(env, &dir)?;
+    }
     let own = lock(env, &dir, LockKind::Exclusive)?;
     let parent = match dir.parent() {
         Some(parent) if exists(env, &parent.join(LOCK))? => Some(lock(env, parent, LockKind::Shared)?),

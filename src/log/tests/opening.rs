@@ -35,6 +35,23 @@ fn a_new_directory_becomes_a_log_with_one_empty_segment() {
     assert!(after.list(DIR).len() >= 2, "the directory, the segment and the state are durable");
 }
 
+// An opening that was killed between mkdir and the sync of the parent left a directory that the next one took for
+// durable; after a power cut the log was gone with it.
+#[test]
+fn a_directory_that_an_interrupted_opening_created_is_made_durable_by_the_next() {
+    for calls in 0..8 {
+        let disk = SimDisk::new(1);
+        disk.power_off_after(calls);
+        drop(open(&disk, small()));
+        let disk = kill(&disk);
+        let log = opened(&disk, small());
+        fill(&log, 0..1);
+        log.sync().expect("a healthy disk");
+        let after = disk.crash_keeping(CrashStrength::Strict, |_, _| 0);
+        assert_eq!(values(&opened(&after, small())), upto(1), "killed after {calls} calls");
+    }
+}
+
 // Row 261.
 #[test]
 fn a_clean_reopening_reads_one_batch_and_nothing_else_of_the_log() {
