@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::draw::draw_batch;
 use super::expected::{Expected, Kept, index, offset};
 use super::{Chance, Options, Step};
 use crate::error::{Error, ErrorKind, Result};
@@ -181,7 +182,8 @@ impl<'a> World<'a> {
     fn append(&mut self, step: Step) {
         let now = Env::sim(&self.disk).wall_clock();
         let batches = if step == Step::AppendEncoded { 1 + self.chance.index(3) } else { 1 };
-        let mut batches: Vec<Vec<Kept>> = (0..batches).map(|_| self.draw_batch()).collect();
+        let mut batches: Vec<Vec<Kept>> =
+            (0..batches).map(|_| draw_batch(&mut self.chance, self.options.largest_value, now)).collect();
         let before = (self.log.log_end_offset(), self.log.stats().failed);
         let appended = self.hand_in(step, &batches, now);
         for kept in batches.iter_mut().flatten() {
@@ -229,30 +231,6 @@ impl<'a> World<'a> {
                 }
                 self.log.append_batch(&AppendOptions::default(), &encoded)
             }
-        }
-    }
-
-    fn draw_batch(&mut self) -> Vec<Kept> {
-        let records = 1 + self.chance.index(4);
-        (0..records).map(|_| self.draw_record()).collect()
-    }
-
-    fn draw_record(&mut self) -> Kept {
-        let largest = self.options.largest_value;
-        let now = Env::sim(&self.disk).wall_clock();
-        let chance = &mut self.chance;
-        let headers = if chance.one_in(5) {
-            vec![("trace".to_owned(), Some(vec![7; chance.index(5)])), (String::new(), None)]
-        } else {
-            Vec::new()
-        };
-        Kept {
-            key: chance.one_in(2).then(|| bytes(chance, 6)),
-            value: (!chance.one_in(8)).then(|| bytes(chance, largest)),
-            headers,
-            timestamp: chance
-                .one_in(2)
-                .then(|| Timestamp::from_millis(now.as_millis() - 50 + chance.below(100).cast_signed())),
         }
     }
 
@@ -415,9 +393,4 @@ fn files(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
             (name, content)
         })
         .collect()
-}
-
-fn bytes(chance: &mut Chance, most: u64) -> Vec<u8> {
-    let len = chance.below(most + 1);
-    (0..len).map(|_| chance.draw().to_le_bytes()[0]).collect()
 }
