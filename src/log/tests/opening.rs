@@ -74,6 +74,26 @@ fn a_clean_reopening_reads_one_batch_and_nothing_else_of_the_log() {
     assert_eq!(files(&disk), before, "opening and closing changes nothing");
 }
 
+// Row 260.
+#[test]
+fn the_clean_mark_is_taken_back_durably_before_the_first_byte_of_a_session() {
+    let disk = disk();
+    let log = opened(&disk, large());
+    fill(&log, 0..1);
+    log.close().expect("a healthy disk");
+    let log = opened(&disk, large());
+    disk.set_tracing(true);
+    fill(&log, 1..2);
+    let changes = disk.trace().into_iter().filter(|entry| entry.call.is_change());
+    let order: Vec<_> = changes.map(|entry| (entry.call, entry.path)).collect();
+    let expected = [
+        (CallKind::WriteAt, state_path()),
+        (CallKind::SyncData, state_path()),
+        (CallKind::WriteVectoredAt, log_path(0)),
+    ];
+    assert_eq!(order, expected);
+}
+
 // Row 261.
 #[test]
 fn recovery_reads_what_lies_above_the_recovery_point_and_its_witness() {

@@ -28,8 +28,9 @@ pub(super) struct World<'a> {
     crashes: u64,
     /// There is little room, so that recovery may have to leave indexes sparser than they could be.
     full: bool,
-    /// A sync is about to fail. A process that ends between the failure and the note of it leaves a page cache that
-    /// nobody can tell from a good one: the one window that rule 29 cannot close, so it is not entered here.
+    /// A sync is about to fail. A process that ends between the failure and the note of it, or cannot write the note
+    /// either, leaves a page cache that nobody can tell from a good one: the window that rule 29 cannot close, so it
+    /// is not entered here.
     sync_will_fail: bool,
     talks: bool,
 }
@@ -141,8 +142,10 @@ impl<'a> World<'a> {
     }
 
     fn fail(&mut self, call: CallKind) {
-        if matches!(call, CallKind::SyncData | CallKind::SyncDir) {
-            self.expect_failing_sync();
+        match call {
+            CallKind::SyncData | CallKind::SyncDir => self.expect_failing_sync(),
+            CallKind::WriteAt if self.sync_will_fail => return,
+            _ => {}
         }
         let nth = 1 + self.chance.below(4);
         let kind = match call {
@@ -158,6 +161,7 @@ impl<'a> World<'a> {
 
     fn expect_failing_sync(&mut self) {
         self.sync_will_fail = true;
+        self.disk.heal();
         self.disk.power_off_after(u64::MAX);
     }
 
@@ -173,8 +177,7 @@ impl<'a> World<'a> {
         let logs: Vec<_> = names.iter().filter(|name| name.as_encoded_bytes().ends_with(b".log")).collect();
         if !logs.is_empty() {
             let name = logs[self.chance.index(logs.len())];
-            self.sync_will_fail = true;
-            self.disk.power_off_after(u64::MAX);
+            self.expect_failing_sync();
             self.disk.fail_writeback(Path::new(DIR).join(name));
         }
     }
