@@ -213,7 +213,8 @@ fn an_append_whose_worker_cannot_be_started_syncs_for_itself() {
 fn a_worker_and_what_to_do_about_damage_are_fixed_at_open() {
     let disk = disk();
     let log = opened(&disk, large());
-    log.update_config(|config| config.worker(Worker::Thread).on_damage(crate::OnDamage::CutAsKafka)).expect("valid");
+    log.update_config(|config| config.worker(Worker::Thread).on_damage(crate::config::OnDamage::CutAsKafka))
+        .expect("valid");
     let answers = Answers::default();
     fill(&log, 0..1);
     ask(&log, 1, &answers);

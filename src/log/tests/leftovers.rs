@@ -10,7 +10,10 @@ use crate::names::SegmentFile;
 const LAST: u64 = 9;
 
 fn plant(disk: &SimDisk, base: u64, kind: SegmentFile, suffix: &str, bytes: &[u8]) {
-    disk.write_file(Path::new(DIR).join(format!("{}{suffix}", kind.name(crate::Offset::new(base)))), bytes.to_vec());
+    disk.write_file(
+        Path::new(DIR).join(format!("{}{suffix}", kind.name(crate::offset::Offset::new(base)))),
+        bytes.to_vec(),
+    );
 }
 
 /// A closed log of five segments, and what compaction finished of the second to the fourth and did not swap in: two
@@ -123,7 +126,10 @@ fn an_empty_file_of_a_roll_that_failed_does_not_end_the_segment_before_it() {
     disk.fail(Fault::once(CallKind::Open, 1, FaultKind::TooManyOpen).on(".timeindex"));
     log.roll().expect_err("no descriptor is left");
     disk.heal();
-    assert!(!names(&disk).contains(&SegmentFile::Log.name(crate::Offset::new(3))), "the roll took its file back");
+    assert!(
+        !names(&disk).contains(&SegmentFile::Log.name(crate::offset::Offset::new(3))),
+        "the roll took its file back"
+    );
     fill(&log, 3..6);
     // As a power cut may leave it that lost the removal.
     disk.write_file(path(3, SegmentFile::Log), Vec::new());
