@@ -299,8 +299,8 @@ pub(super) enum Belief {
     None,
 }
 
-/// Compares a state with the directory. We take the clean mark back, durably, before we change anything: a directory
-/// that is marked clean and differs from its state was changed by somebody else.
+/// Compares a state with the directory. We take the clean mark back, durably, before we change anything: where the end
+/// of a log that is marked clean differs from its state, somebody else appended.
 pub(super) fn belief(
     env: &Env,
     logs: &BTreeMap<Offset, Source>,
@@ -317,13 +317,12 @@ pub(super) fn belief(
     if last != state.active.base || recovery::file_size(env, &source.path)? != state.active.size {
         return Ok(Belief::None);
     }
-    let Some(sections) = sections else {
-        // The close was cut short behind the state itself.
-        return Ok(Belief::FromRecoveryPoint);
-    };
-    let sizes: BTreeMap<Offset, u64> = sections.into_iter().collect();
-    let same = logs.keys().filter(|&&base| base != last).eq(sizes.keys());
-    Ok(if same { Belief::Clean(sizes) } else { Belief::None })
+    let sizes: Option<BTreeMap<Offset, u64>> = sections.map(|sections| sections.into_iter().collect());
+    Ok(match sizes {
+        Some(sizes) if logs.keys().filter(|&&base| base != last).eq(sizes.keys()) => Belief::Clean(sizes),
+        // The close was cut short behind the state itself, or somebody removed segments; a hole is told when it is read.
+        _ => Belief::FromRecoveryPoint,
+    })
 }
 
 /// Whether the batch that the state calls its witness still stands where it says: one read.

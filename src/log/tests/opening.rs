@@ -86,11 +86,8 @@ fn the_clean_mark_is_taken_back_durably_before_the_first_byte_of_a_session() {
     fill(&log, 1..2);
     let changes = disk.trace().into_iter().filter(|entry| entry.call.is_change());
     let order: Vec<_> = changes.map(|entry| (entry.call, entry.path)).collect();
-    let expected = [
-        (CallKind::WriteAt, state_path()),
-        (CallKind::SyncData, state_path()),
-        (CallKind::WriteVectoredAt, log_path(0)),
-    ];
+    let expected =
+        [(CallKind::WriteAt, state_path()), (CallKind::SyncData, state_path()), (CallKind::WriteAt, log_path(0))];
     assert_eq!(order, expected);
 }
 
@@ -172,7 +169,7 @@ fn a_write_behind_our_back_is_noticed() {
     log.close().expect("a healthy disk");
     disk.write_file(log_path(0), other.read_file(log_path(0)).expect("a segment"));
     let log = opened(&disk, large());
-    assert_eq!((log.recovery_report().trust, values(&log)), (Trust::FromRecoveryPoint, upto(5)));
+    assert_eq!((log.recovery_report().trust, values(&log)), (Trust::Foreign, upto(5)));
     log.close().expect("a healthy disk");
     // Somebody deleted all of it and went on under higher numbers, as retention does.
     disk.remove(log_path(0));

@@ -97,8 +97,8 @@ fn a_write_error_fails_the_log_and_what_was_written_before_it_is_cut_off() {
         let log = opened(&disk, small().segment_bytes(1 << 20));
         fill(&log, 0..2);
         // The first write is short, the rest of it fails.
-        disk.fail(Fault::once(CallKind::WriteVectoredAt, 1, FaultKind::Short).on(".log"));
-        disk.fail(Fault::once(CallKind::WriteVectoredAt, 2, kind).on(".log"));
+        disk.fail(Fault::once(CallKind::WriteAt, 1, FaultKind::Short).on(".log"));
+        disk.fail(Fault::once(CallKind::WriteAt, 2, kind).on(".log"));
         let error = append(&log, 2).expect_err("it failed");
         match kind {
             FaultKind::NoSpace => assert_eq!(error.kind(), ErrorKind::Retry, "{error}"),
