@@ -419,7 +419,8 @@ mod tests {
         };
         let offsets = |found: &[Result<u64, Error>]| found.iter().flatten().copied().collect::<Vec<_>>();
 
-        let offset = |record: crate::Result<crate::StoredRecord>| record.map(|record| record.offset().value());
+        let offset =
+            |record: crate::error::Result<crate::record::StoredRecord>| record.map(|record| record.offset().value());
         let forwards: Vec<_> = reader.records(..).unwrap().map(offset).collect();
         assert!(is_told(&forwards) && offsets(&forwards) == [0], "{forwards:?}");
         let backwards: Vec<_> = reader.records_reversed(..).unwrap().map(offset).collect();

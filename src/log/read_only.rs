@@ -74,7 +74,7 @@ impl Opening<'_> {
             self.vouched(base, Position::new(size));
         }
         self.vouched(state.active.base, Position::new(state.active.size));
-        bounds(state, state.log_end, state.log_end)
+        self.bounds(state, state.log_end, state.log_end)
     }
 
     /// Not closed, or open right now: what lies above the recovery point is walked.
@@ -106,36 +106,39 @@ impl Opening<'_> {
         for (&base, source) in rest {
             self.note_aside(source, base, due)?;
         }
-        Ok(bounds(state, due, point.offset))
+        Ok(self.bounds(state, due, point.offset))
     }
 
-    /// Nobody vouches for anything. Only the last segment is walked, to find the end; the others are checked as they
-    /// are read.
+    /// Nobody vouches for anything. Only the last segment that holds anything is walked, to find the end; the others are
+    /// checked as they are read. Where an earlier state knew of a later end, what lies between is damage.
     fn foreign(&mut self, state: Option<&State>) -> Result<Bounds> {
         let nothing_here = self.logs.is_empty() && state.is_none();
         self.report.trust = if nothing_here { Trust::Clean } else { Trust::Foreign };
         let first = self.logs.keys().next().copied().unwrap_or_default();
+        let mut sizes = BTreeMap::new();
+        for (&base, source) in self.logs {
+            sizes.insert(base, file_size(self.env, &source.path)?);
+        }
+        let last = sizes.iter().rfind(|(_, size)| **size > 0).or(sizes.last_key_value()).map(|(&base, _)| base);
         let mut end = first;
         for (&base, source) in self.logs {
-            if self.logs.last_key_value().is_some_and(|(&last, _)| last == base) {
-                let found = self.walk(base, source, (Position::ZERO, base), None, true, true)?;
-                end = found.next_offset;
-                self.note_tail(source, &found);
-                for damaged in &found.damage {
-                    self.report.damage.push(Damage::of(&source.path, damaged));
-                }
-                self.keep_walked(base, source, found);
-            } else {
-                let size = file_size(self.env, &source.path)?;
-                self.keep(segment_of(self.dir, base, source, Position::new(size), Vec::new()));
+            if Some(base) != last {
+                end = end.max(base);
+                let size = Position::new(sizes[&base]);
+                self.keep(segment_of(self.dir, base, source, size, Vec::new()));
+                continue;
             }
-        }
-        if let Some(durable) = state.map(|state| state.recovery_point.offset).filter(|&durable| durable > end) {
-            let (path, size) = match self.segments.values().next_back() {
-                Some(last) => (Arc::clone(last.log_path()), last.published()),
-                None => (self.dir.into(), Position::ZERO),
-            };
-            self.report.damage.push(Damage::of(&path, &missing_end(size, end, durable)));
+            let mut found = self.walk(base, source, (Position::ZERO, base), None, true, true)?;
+            let durable = state.map_or(found.next_offset, |state| state.recovery_point.offset);
+            if durable > found.next_offset {
+                found.damage.push(missing_end(found.good_end, found.next_offset, durable));
+            }
+            end = found.next_offset.max(durable);
+            self.note_tail(source, &found);
+            for damaged in &found.damage {
+                self.report.damage.push(Damage::of(&source.path, damaged));
+            }
+            self.keep_walked(base, source, found);
         }
         Ok(Bounds { log_start: first, log_end: end, synced: end, gaps_allowed: true })
     }
@@ -192,6 +195,12 @@ impl Opening<'_> {
         self.segments.insert(segment.base(), Arc::new(segment));
     }
 
+    /// The log begins where the state says, or later where the first segments are gone.
+    fn bounds(&self, state: &State, log_end: Offset, synced: Offset) -> Bounds {
+        let first = self.logs.keys().next().copied().unwrap_or(state.log_start);
+        Bounds { log_start: state.log_start.max(first), log_end, synced, gaps_allowed: state.gaps_allowed }
+    }
+
     fn vouched(&mut self, base: Offset, end: Position) {
         self.segments.insert(base, Arc::new(Segment::new(self.dir, base, end, Vec::new())));
     }
@@ -203,8 +212,4 @@ fn segment_of(dir: &Path, base: Offset, source: &Source, end: Position, damage: 
     } else {
         Segment::unindexed(Arc::clone(&source.path), base, end, damage)
     }
-}
-
-fn bounds(state: &State, log_end: Offset, synced: Offset) -> Bounds {
-    Bounds { log_start: state.log_start, log_end, synced, gaps_allowed: state.gaps_allowed }
 }

@@ -225,7 +225,7 @@ fn pair(record: StoredRecord) -> (u64, Vec<u8>) {
     (record.offset().value(), record.value().unwrap().to_vec())
 }
 
-fn pairs(records: impl Iterator<Item = crate::Result<StoredRecord>>) -> Vec<(u64, Vec<u8>)> {
+fn pairs(records: impl Iterator<Item = crate::error::Result<StoredRecord>>) -> Vec<(u64, Vec<u8>)> {
     records.map(|record| pair(record.unwrap())).collect()
 }
 

@@ -10,11 +10,11 @@ use crate::slice::{SharedRecords, StoredBatch};
 
 use super::cursor::Cursor;
 
-/// The records of a range of a log, the first one first: what `records` of a log or a [`Reader`](crate::Reader) gives.
+/// The records of a range of a log, the first one first: what `records` of a log or a [`Reader`](crate::log::Reader) gives.
 ///
 /// It ends where the log ended when it was made. Control records, which mark the end of transactions, are among
 /// them: [`StoredRecord::control_type`] tells. After an error it is finished, unless its reader skips damage. Once
-/// the log is closed, it gives the rest of the batch that it is in, and then [`Error::Closed`](crate::Error::Closed).
+/// the log is closed, it gives the rest of the batch that it is in, and then [`Error::Closed`](crate::error::Error::Closed).
 #[derive(Debug)]
 pub struct Records {
     cursor: Cursor,
@@ -78,7 +78,7 @@ impl Iterator for Records {
 ///
 /// A batch whose checksum is wrong, or whose records are not what its header says, is given as it is, for
 /// [`StoredBatch::verify`] to tell; where the checksum is wrong, the error comes next. After an error it is finished,
-/// unless its reader skips damage. Once the log is closed, it gives [`Error::Closed`](crate::Error::Closed).
+/// unless its reader skips damage. Once the log is closed, it gives [`Error::Closed`](crate::error::Error::Closed).
 #[derive(Debug)]
 pub struct Batches {
     cursor: Cursor,

@@ -24,11 +24,11 @@ const MOST_MARKS: usize = 512;
 const WINDOW_BYTES: u64 = 64 << 10;
 
 /// The records of a range of a log, the last one first: what `records_reversed` of a log or a
-/// [`Reader`](crate::Reader) gives.
+/// [`Reader`](crate::log::Reader) gives.
 ///
 /// It begins where the log ended when it was made. Control records are among the others, as in
-/// [`Records`](crate::Records). After an error it is finished, unless its reader skips damage. Once the log is closed,
-/// it gives the rest of the batch that it is in, and then [`Error::Closed`](crate::Error::Closed).
+/// [`Records`](crate::log::Records). After an error it is finished, unless its reader skips damage. Once the log is closed,
+/// it gives the rest of the batch that it is in, and then [`Error::Closed`](crate::error::Error::Closed).
 #[derive(Debug)]
 pub struct RecordsReversed {
     core: Arc<Core>,

@@ -23,6 +23,14 @@ struct Spoiled {
     inside: bool,
 }
 
+impl Spoiled {
+    /// Without a length nobody knows where the next batch begins: who skips damage goes on at the next segment, unless
+    /// the opening searched for it.
+    fn hides_the_rest(&self) -> bool {
+        self.name.contains("length")
+    }
+}
+
 const SPOILED: [Spoiled; 10] = [
     Spoiled {
         name: "a bad checksum",
@@ -179,6 +187,10 @@ fn damage_in_a_clean_log_shows_when_it_is_read_and_harms_nothing_else() {
         let (_, errors, behind) = read(log.reader().skip_damaged().records(..).expect(name));
         assert_eq!(errors.len(), 1, "{name}: {errors:?}");
         let rest: Vec<u64> = (2 * (DAMAGED + 1)..2 * BATCHES).collect();
+        if spoiled.hides_the_rest() {
+            assert_eq!(behind, [], "{name}");
+            continue;
+        }
         assert_eq!(behind, rest, "{name}");
         let behind = Offset::new(2 * (DAMAGED + 1));
         let (first, _, behind) = read(log.reader().skip_damaged().records(behind..).expect(name));
@@ -255,7 +267,8 @@ fn a_reader_of_a_damaged_directory_is_told_the_same() {
             assert_eq!(errors.len(), 1, "{}: {errors:?}", spoiled.name);
             assert_told(&errors[0], &site, position, spoiled);
             let (_, errors, behind) = read(reader.skip_damaged().records(..).expect(spoiled.name));
-            assert_eq!((errors.len(), behind.len() as u64), (1, 2 * (BATCHES - DAMAGED - 1)), "{}", spoiled.name);
+            let rest = if spoiled.hides_the_rest() && !foreign { 0 } else { 2 * (BATCHES - DAMAGED - 1) };
+            assert_eq!((errors.len(), behind.len() as u64), (1, rest), "{}", spoiled.name);
             assert!(site.contents() == before, "{}: a reader changed the directory", spoiled.name);
         }
     }

@@ -21,7 +21,7 @@ fn a_log_that_was_shortened_behind_its_state_is_damage_and_not_a_shorter_log() {
     let error = log.append(&[Record::value("x")]).expect_err("refused");
     assert!(matches!(error, Error::Damaged { reason: Corruption::EndMissing { .. }, .. }), "{error}");
     let place = format!("{} is damaged at byte {position} below the durable mark: ", path.display());
-    let what = "the log ends at offset 8, it was durable up to 18";
+    let what = "the log ends at offset 8, everything below 18 was durable";
     assert_eq!(error.to_string(), format!("appends are refused, for {place}{what}"));
 }
 

@@ -14,7 +14,7 @@ pub(super) fn skipping_backwards(reader: &Reader) -> Vec<Option<u64>> {
     given
 }
 
-pub(super) fn offsets(records: impl Iterator<Item = crate::Result<StoredRecord>>) -> Vec<Option<u64>> {
+pub(super) fn offsets(records: impl Iterator<Item = crate::error::Result<StoredRecord>>) -> Vec<Option<u64>> {
     let given: Vec<_> = records.take(10_000).map(|record| record.ok().map(|record| pair(record).0)).collect();
     assert!(given.len() < 10_000, "the iterator does not end");
     given
@@ -182,7 +182,7 @@ fn records_that_are_not_what_the_header_counts_are_damage_of_their_batch() {
         |error: &Error| matches!(error, Error::Corrupt { reason: Corruption::RecordCount { declared: 3, .. }, .. });
     let batch = reader.batches(at(4)..).unwrap().next().unwrap().unwrap();
     assert!(wrong(&batch.verify().unwrap_err()));
-    let counts = |records: &mut dyn Iterator<Item = crate::Result<StoredRecord>>| {
+    let counts = |records: &mut dyn Iterator<Item = crate::error::Result<StoredRecord>>| {
         let all: Vec<_> = records.map(|record| record.map(|record| record.offset().value())).collect();
         (all.iter().filter(|record| record.is_ok()).count(), all.iter().filter_map(|r| r.as_ref().err()).all(wrong))
     };

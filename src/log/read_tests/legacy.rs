@@ -69,7 +69,7 @@ fn a_stored_batch_of_an_old_format_finds_its_base_offset_inside() {
     let batches: Vec<_> = fixture.reader().batches(..).unwrap().map(Result::unwrap).collect();
     let offsets: Vec<_> = batches.iter().map(|b| (b.base_offset().value(), b.last_offset().value())).collect();
     assert_eq!(offsets, [(0, 0), (1, 1), (2, 4), (5, 5)]);
-    assert_eq!(batches.iter().map(crate::StoredBatch::magic).collect::<Vec<_>>(), [0, 0, 1, 2]);
+    assert_eq!(batches.iter().map(crate::slice::StoredBatch::magic).collect::<Vec<_>>(), [0, 0, 1, 2]);
     for batch in &batches {
         batch.verify().unwrap();
     }

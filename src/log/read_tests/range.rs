@@ -190,7 +190,7 @@ fn a_closed_log_refuses_new_reads_and_ends_iterators_with_an_error() {
     forward.next().unwrap().unwrap();
     backward.next().unwrap().unwrap();
     fixture.core.set_closed();
-    for iterator in [&mut forward as &mut dyn Iterator<Item = crate::Result<StoredRecord>>, &mut backward] {
+    for iterator in [&mut forward as &mut dyn Iterator<Item = crate::error::Result<StoredRecord>>, &mut backward] {
         let rest: Vec<_> = iterator.collect();
         assert_eq!(rest.iter().filter(|record| record.is_ok()).count(), 2);
         assert!(matches!(rest.last(), Some(Err(Error::Closed))));

@@ -64,7 +64,7 @@ fn a_segment_without_an_index_is_taken_apart_in_parts() {
     let batch = fixture.damage_records(2345);
     let mut given = fixture.reader().skip_damaged().records_reversed(..).unwrap();
     let damaged: Vec<_> = given.by_ref().filter_map(Result::err).collect();
-    assert!(matches!(&damaged[..], [crate::Error::Corrupt { position, .. }] if *position == batch.position));
+    assert!(matches!(&damaged[..], [crate::error::Error::Corrupt { position, .. }] if *position == batch.position));
 }
 
 #[test]

@@ -11,16 +11,16 @@ fn is_shared<T: Send + Sync + 'static>() {}
 #[test]
 fn what_readers_hand_out_can_go_to_other_threads() {
     is_shared::<Reader>();
-    is_shared::<crate::LogSlice>();
-    is_shared::<crate::StoredBatch>();
-    is_shared::<crate::Records>();
-    is_shared::<crate::RecordsReversed>();
-    is_shared::<crate::Batches>();
+    is_shared::<crate::slice::LogSlice>();
+    is_shared::<crate::slice::StoredBatch>();
+    is_shared::<crate::log::Records>();
+    is_shared::<crate::log::RecordsReversed>();
+    is_shared::<crate::log::Batches>();
     is_shared::<crate::slice::SliceRecords>();
     is_shared::<crate::slice::SliceBatches>();
 }
 
-fn received(slice: &crate::LogSlice) -> Vec<u8> {
+fn received(slice: &crate::slice::LogSlice) -> Vec<u8> {
     let (sender, mut receiver) = UnixStream::pair().unwrap();
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
@@ -161,7 +161,7 @@ fn a_stored_batch_says_what_its_header_says() {
     assert_eq!((batch.producer_id(), batch.producer_epoch(), batch.base_sequence()), (-1, -1, -1));
     assert_eq!(batch.base_timestamp(), Some(Timestamp::from_millis(1002)));
     assert_eq!(batch.max_timestamp(), Some(Timestamp::from_millis(1004)));
-    assert_eq!(batch.timestamp_type(), Some(crate::TimestampType::CreateTime));
+    assert_eq!(batch.timestamp_type(), Some(crate::record::TimestampType::CreateTime));
     assert!(!batch.is_control() && !batch.is_transactional() && batch.delete_horizon().is_none());
     assert_eq!(batch.as_bytes().len() as u64, batch.size_bytes());
     assert_eq!(batch.path(), Path::new(&fixture.path(&fixture.batches[0])));
