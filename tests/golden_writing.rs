@@ -398,7 +398,7 @@ fn a_log_whose_segments_were_all_deleted_says_so_and_goes_on_where_it_ended_only
     let log = open(&copy, config(), &case);
     assert_eq!(log.log_end_offset(), end, "the offsets are not given twice");
     let error = log.append(&[Record::value("x")]).expect_err("refused");
-    assert!(matches!(error, Error::Damaged { reason: Corruption::Shortened { .. }, .. }), "{error}");
+    assert!(matches!(error, Error::Damaged { reason: Corruption::EndMissing { .. }, .. }), "{error}");
     log.close().expect("a close");
     let log = open(&copy, config().on_damage(OnDamage::ServeRest), &case);
     assert_eq!(log.append(&[Record::value("x")]).expect("told to").base_offset(), end);
