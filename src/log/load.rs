@@ -37,6 +37,14 @@ pub(super) struct Loaded {
     pub(super) report: RecoveryReport,
 }
 
+/// What readers get of a loaded log.
+#[derive(Debug)]
+pub(super) struct Readable {
+    pub(super) segments: BTreeMap<Offset, Arc<Segment>>,
+    pub(super) bounds: Bounds,
+    pub(super) report: RecoveryReport,
+}
+
 /// The note of a failed sync in a directory that nobody vouches for: bytes are durable, and no batch bears witness to them, so that
 /// everything is recovered.
 const NOTED: State = State {

@@ -3,28 +3,21 @@
 //! Nothing in the directory is changed here but its lock file. The invariant it owns: a directory that is no log, or
 //! that belongs to a Kafka broker, or that is open elsewhere, is left as it was.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
-use crate::fs::{Env, LockKind};
+use crate::fs::{Env, Lock, LockKind};
 use crate::names::{DATA_DIRECTORY_MARKERS, LOCK};
-use crate::offset::Offset;
-use crate::segment::Segment;
 
-use super::core::Bounds;
 use super::directory::{Listing, create_dirs, sync_found_name};
-use super::report::RecoveryReport;
-use super::writer::DirectoryLocks;
 
-/// What readers get of a loaded log.
+/// The locks on the log's own directory and, where there is one, on its parent's lock file.
 #[derive(Debug)]
-pub(super) struct Readable {
-    pub(super) segments: BTreeMap<Offset, Arc<Segment>>,
-    pub(super) bounds: Bounds,
-    pub(super) report: RecoveryReport,
+pub(super) struct DirectoryLocks {
+    _own: Lock,
+    _parent: Option<Lock>,
 }
 
 /// The directory's real path, and the locks on it.
@@ -44,7 +37,7 @@ pub(super) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)
         Some(parent) if exists(env, &parent.join(LOCK))? => Some(lock(env, parent, LockKind::Shared)?),
         _ => None,
     };
-    Ok((dir, super::shared::Shared::locks_of(own, parent)))
+    Ok((dir, DirectoryLocks { _own: own, _parent: parent }))
 }
 
 /// The path without symbolic links, so that two ways to a directory are one.
@@ -73,7 +66,7 @@ fn exists(env: &Env, path: &Path) -> Result<bool> {
     }
 }
 
-fn lock(env: &Env, dir: &Path, kind: LockKind) -> Result<crate::fs::Lock> {
+fn lock(env: &Env, dir: &Path, kind: LockKind) -> Result<Lock> {
     let path = dir.join(LOCK);
     match env.try_lock(&path, kind) {
         Ok(Some(lock)) => Ok(lock),

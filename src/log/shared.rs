@@ -17,11 +17,11 @@ use crate::offset::Offset;
 
 use super::core::Core;
 use super::durability::Durability;
-use super::load::Loader;
-use super::open::{self, Readable};
+use super::load::{Loader, Readable};
+use super::open;
 use super::report::Stats;
 use super::worker::WorkerControl;
-use super::writer::{DirectoryLocks, Writer};
+use super::writer::Writer;
 
 /// One open log.
 #[derive(Debug)]
@@ -190,10 +190,5 @@ impl Shared {
             preallocating,
             failed,
         }
-    }
-
-    /// Used by tests and by the opening of logs in other places of this crate.
-    pub(super) fn locks_of(own: crate::fs::Lock, parent: Option<crate::fs::Lock>) -> DirectoryLocks {
-        DirectoryLocks { _own: own, _parent: parent }
     }
 }

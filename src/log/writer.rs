@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use crate::config::LogConfig;
 use crate::error::{Error, Result};
-use crate::fs::{Env, Lock};
+use crate::fs::Env;
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
 use crate::segment::{AppendFailure, BatchFacts, LogFile, RollReason, Sealed, Segment, SegmentWriter, path};
 use crate::state::{ActiveFile, IndexMarks, RecoveryPoint, State, StateFile, Witness};
 
 use super::directory::{remove_if_there, sync_dir};
-use super::load::{Loaded, shape};
+use super::load::{Loaded, Readable, shape};
+use super::open::DirectoryLocks;
 
 /// The writer's half of an open log.
 #[derive(Debug)]
@@ -51,13 +52,6 @@ pub(super) struct Amount {
     pub(super) bytes: u64,
 }
 
-/// The locks on the log's own directory and, where there is one, on its parent's lock file.
-#[derive(Debug)]
-pub(super) struct DirectoryLocks {
-    pub(super) _own: Lock,
-    pub(super) _parent: Option<Lock>,
-}
-
 /// What a sync is to make durable, as of one moment.
 #[derive(Debug)]
 pub(super) struct Capture {
@@ -86,7 +80,7 @@ impl Writer {
         loaded: Loaded,
         config: Arc<LogConfig>,
         locks: DirectoryLocks,
-    ) -> (Writer, super::open::Readable) {
+    ) -> (Writer, Readable) {
         let last_batch = loaded.state.witness;
         let writer = Writer {
             config,
@@ -104,11 +98,11 @@ impl Writer {
             appended: Amount::default(),
             locks: Some(locks),
         };
-        (writer, super::open::Readable { segments: loaded.segments, bounds: loaded.bounds, report: loaded.report })
+        (writer, Readable { segments: loaded.segments, bounds: loaded.bounds, report: loaded.report })
     }
 
     /// Goes on with what a reopening loaded.
-    pub(super) fn replace(&mut self, state_file: StateFile, loaded: Loaded) -> super::open::Readable {
+    pub(super) fn replace(&mut self, state_file: StateFile, loaded: Loaded) -> Readable {
         let locks = self.locks.take().expect("a log that is reopened holds its locks");
         let appended = self.appended;
         let (fresh, readable) = Writer::new(state_file, loaded, Arc::clone(&self.config), locks);
