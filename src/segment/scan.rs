@@ -25,7 +25,9 @@ pub(crate) struct Scanner {
     file: Arc<LogFile>,
     position: Position,
     end: Position,
+    /// Room that was read into; what counts of it is the first `filled` bytes.
     buffer: Vec<u8>,
+    filled: usize,
     buffer_start: Position,
     chunk_bytes: usize,
 }
@@ -33,7 +35,8 @@ pub(crate) struct Scanner {
 impl Scanner {
     /// A scan of the bytes `from..end`, which the file has.
     pub(crate) fn new(file: Arc<LogFile>, from: Position, end: Position) -> Scanner {
-        Scanner { file, position: from, end, buffer: Vec::new(), buffer_start: from, chunk_bytes: FIRST_CHUNK_BYTES }
+        let (buffer, chunk_bytes) = (Vec::new(), FIRST_CHUNK_BYTES);
+        Scanner { file, position: from, end, buffer, filled: 0, buffer_start: from, chunk_bytes }
     }
 
     pub(crate) fn file(&self) -> &Arc<LogFile> {
@@ -97,12 +100,12 @@ impl Scanner {
     /// The `wanted` bytes at the present position, which lie before the end.
     fn bytes(&mut self, wanted: usize) -> Result<&[u8]> {
         let mut start = self.offset_in_buffer();
-        if start.is_none_or(|start| self.buffer.len() - start < wanted) {
+        if start.is_none_or(|start| self.filled - start < wanted) {
             self.fill(wanted)?;
             start = Some(0);
         }
         let start = start.unwrap_or(0);
-        match self.buffer.get(start..start + wanted) {
+        match self.buffer[..self.filled].get(start..start + wanted) {
             Some(bytes) => Ok(bytes),
             None => Err(self.shortened()),
         }
@@ -110,42 +113,42 @@ impl Scanner {
 
     fn offset_in_buffer(&self) -> Option<usize> {
         let ahead = self.position.value().checked_sub(self.buffer_start.value())?;
-        usize::try_from(ahead).ok().filter(|&ahead| ahead <= self.buffer.len())
+        usize::try_from(ahead).ok().filter(|&ahead| ahead <= self.filled)
     }
 
     /// Reads a chunk that begins at the present position. What of it was read already is kept, not read again.
     fn fill(&mut self, wanted: usize) -> Result<()> {
-        let kept = match self.offset_in_buffer() {
+        match self.offset_in_buffer() {
             Some(start) => {
-                self.buffer.drain(..start);
-                if !self.buffer.is_empty() || start > 0 {
+                if self.filled > 0 {
                     self.chunk_bytes = (self.chunk_bytes * CHUNK_GROWTH).min(LARGEST_CHUNK_BYTES);
                 }
-                self.buffer.len()
+                self.buffer.copy_within(start..self.filled, 0);
+                self.filled -= start;
             }
-            None => {
-                self.buffer.clear();
-                0
-            }
-        };
+            None => self.filled = 0,
+        }
         self.buffer_start = self.position;
         let remaining = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         let target = self.chunk_bytes.max(wanted).min(remaining);
-        if target > kept {
-            self.buffer.resize(target, 0);
-            let from = self.position + u64::try_from(kept).expect("a buffer's length fits");
-            let read = self.file.read(&mut self.buffer[kept..], from)?;
-            self.buffer.truncate(kept + read);
+        if wanted <= LARGEST_CHUNK_BYTES && self.buffer.len() > 4 * LARGEST_CHUNK_BYTES {
+            self.buffer.truncate(target.max(self.filled));
+            self.buffer.shrink_to_fit();
         }
-        if wanted <= LARGEST_CHUNK_BYTES && self.buffer.capacity() > 4 * LARGEST_CHUNK_BYTES {
-            self.buffer.shrink_to(LARGEST_CHUNK_BYTES);
+        if target > self.filled {
+            if self.buffer.len() < target {
+                self.buffer.resize(target, 0);
+            }
+            let from = self.position + u64::try_from(self.filled).expect("a buffer's length fits");
+            // Counted only once it is there: after a failed read the room behind holds nothing.
+            self.filled += self.file.read(&mut self.buffer[self.filled..target], from)?;
         }
         Ok(())
     }
 
     /// The file ends before the bytes that it is known to have.
     fn shortened(&self) -> Error {
-        let length = self.buffer_start.value() + u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        let length = self.buffer_start.value() + u64::try_from(self.filled).unwrap_or(u64::MAX);
         self.corrupt(Corruption::Shortened { length, durable: self.end.value() })
     }
 }

@@ -121,3 +121,32 @@ fn headers_are_read_without_the_records_behind_them() {
     assert_eq!(found, 8);
     assert!(place.disk.bytes_read(log.path()) <= 8 * (8 << 10));
 }
+
+// Story: the room for a read was filled with zeros before the read; when the read failed and the scan was asked again,
+// the zeros passed for what the file holds.
+#[test]
+fn a_read_that_failed_leaves_nothing_behind_that_could_pass_for_the_file() {
+    let place = Place::new();
+    let bytes = batches(0, 200).concat();
+    let end = bytes.len() as u64;
+    let log = place.plant(0, bytes);
+    let mut scan = scanner(&log, 0, end);
+    place.disk.fail(Fault::once(CallKind::ReadAt, 2, FaultKind::InputOutput));
+    let mut failures = 0;
+    let mut found = 0;
+    loop {
+        match scan.peek() {
+            Ok(None) => break,
+            Ok(Some(header)) => match scan.batch(&header) {
+                Ok(_) => {
+                    scan.skip(&header);
+                    found += 1;
+                }
+                Err(_) => failures += 1,
+            },
+            Err(Error::Io { .. }) => failures += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((found, failures), (200, 1));
+}
