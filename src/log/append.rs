@@ -230,6 +230,7 @@ impl Shared {
             return Err(error);
         }
         self.raise_written_end(appended.next_offset);
+        let generation = self.core.generation();
         if !always {
             let active = writer.active();
             let position = active.position();
@@ -240,7 +241,7 @@ impl Shared {
         if rolled {
             self.order_sealed_sync();
         }
-        self.keep_policy(options, config, appended.next_offset)?;
+        self.keep_policy(options, config, appended.next_offset, generation)?;
         Ok(appended)
     }
 
@@ -300,7 +301,13 @@ impl Shared {
     }
 
     /// Syncs as far as the options and the policy ask before the append returns.
-    fn keep_policy(self: &Arc<Self>, options: &AppendOptions, config: &LogConfig, end: Offset) -> Result<()> {
+    fn keep_policy(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        config: &LogConfig,
+        end: Offset,
+        generation: u64,
+    ) -> Result<()> {
         let behind = |bytes: u64| self.counters.unsynced_bytes() >= bytes;
         let due = match config.sync_policy {
             SyncPolicy::Always => true,
@@ -313,7 +320,7 @@ impl Shared {
             }
         };
         let too_far = config.max_unsynced_bytes.is_some_and(|bytes| self.counters.unsynced_bytes() > bytes);
-        if due || too_far || options.sync { self.sync_to(end) } else { Ok(()) }
+        if due || too_far || options.sync { self.sync_appended(end, generation) } else { Ok(()) }
     }
 
     /// Ends the active segment now. An empty one stays.

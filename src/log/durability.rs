@@ -100,20 +100,36 @@ impl Shared {
         if let Some(shut) = &self.durability.gate.lock().shut {
             return Err(shut.error());
         }
+        let generation = self.core.generation();
         let end = self.written_end();
-        self.sync_to(end)?;
+        self.sync_appended(end, generation)?;
         Ok(self.core.synced().max(end))
     }
 
     /// Returns once everything below `end` is durable: by this thread's sync or by another's.
     pub(super) fn sync_to(&self, end: Offset) -> Result<()> {
-        let written = self.written_end();
-        if end > written {
-            return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
-        }
+        self.sync_appended(end, self.core.generation())
+    }
+
+    /// As [`Shared::sync_to`], for what was appended in this generation of the log. A reopening may have cut it off, and
+    /// what lies at its offsets since is somebody else's: then the answer is the failure.
+    pub(super) fn sync_appended(&self, end: Offset, generation: u64) -> Result<()> {
         let mut gate = self.durability.gate.lock();
         let failures = gate.failures;
-        while self.core.synced() < end {
+        let written = self.written_end();
+        if end > written && self.core.generation() == generation {
+            return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
+        }
+        loop {
+            // In this order: what a later generation made durable is seen after the generation itself.
+            let is_durable = self.core.synced() >= end;
+            if self.core.generation() != generation {
+                let cause = gate.last_failure.clone().unwrap_or_else(|| Arc::new(Error::Closed));
+                return Err(Error::Failed { cause });
+            }
+            if is_durable {
+                return Ok(());
+            }
             if let Some(failed) = gate.failure_since(failures) {
                 return Err(failed);
             }
@@ -129,7 +145,6 @@ impl Shared {
             self.take_turn(Scope::Everything)?;
             gate = self.durability.gate.lock();
         }
-        Ok(())
     }
 
     /// Makes sealed segments durable, so that the recovery point follows the roll. Lets a running sync do it.

@@ -106,14 +106,21 @@ impl Shared {
 
     /// Has the worker sync to `end`, unless that is durable, and then call back.
     pub(super) fn order_callback(self: &Arc<Self>, end: Offset, callback: Callback) -> Result<()> {
-        let written = self.written_end();
-        if end > written {
-            return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
-        }
         if self.core.is_closed() {
             return Err(Error::Closed);
         }
-        self.order(|orders, _| orders.callbacks.push((end, callback)))
+        let mut outcome = Ok(());
+        self.order(|orders, _| {
+            // Under the lock of the orders: a reopening lowers the end first, and then tells the callbacks that are
+            // here. One that came later for an end that is gone would wait for ever.
+            let written = self.written_end();
+            if end > written {
+                outcome = Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
+            } else {
+                orders.callbacks.push((end, callback));
+            }
+        })?;
+        outcome
     }
 
     fn order(self: &Arc<Self>, note: impl FnOnce(&mut Orders, Duration)) -> Result<()> {

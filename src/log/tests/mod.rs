@@ -8,5 +8,6 @@ mod faults;
 mod leftovers;
 mod model;
 mod opening;
+mod races;
 mod rolls;
 mod room;
