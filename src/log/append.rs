@@ -232,6 +232,10 @@ impl Shared {
         self.raise_written_end(appended.next_offset);
         let generation = self.core.generation();
         if !always {
+            // What waits for its sync in segments before this one lies below the end that readers see from now on.
+            for sealed in &writer.sealed {
+                sealed.publish();
+            }
             let active = writer.active();
             let position = active.position();
             active.segment().publish(position);

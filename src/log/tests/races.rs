@@ -38,6 +38,31 @@ fn wait_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
+// Story: under `Always` a batch waited for its sync, unseen; the policy was changed, and another append rolled and was
+// published at once. The end of the older segment stayed unseen below the published log end: readers met a gap.
+#[test]
+fn what_waits_for_its_sync_in_a_sealed_segment_is_readable_once_the_log_end_lies_above() {
+    let disk = disk();
+    let log = opened(&disk, small().sync_policy(SyncPolicy::Always));
+    std::thread::scope(|scope| {
+        let syncs_stopped = log.shared().with_syncs_stopped(|| {
+            scope.spawn(|| append(&log, 0).expect("a healthy disk"));
+            wait_until(|| log.shared().written_end() == at(1));
+            assert_eq!(log.log_end_offset(), at(0), "unseen until it is durable");
+            log.update_config(|config| config.sync_policy(SyncPolicy::Never)).expect("a sound configuration");
+            log.roll().expect("there is room");
+            append(&log, 1).expect("there is room");
+            assert_eq!(log.log_end_offset(), at(2));
+            assert_eq!(values(&log), [0, 1]);
+            assert_eq!(log.read(at(0), 1).expect("readable").records().count(), 1);
+            let backwards = log.records_reversed(..).expect("a range");
+            assert_eq!(backwards.map(|r| number(r.expect("readable").value())).collect::<Vec<_>>(), [1, 0]);
+            Ok(())
+        });
+        syncs_stopped.expect("nobody else stops syncs");
+    });
+}
+
 // Story: an append was on its way to its sync when another's failed and the log was reopened without its record. A third
 // append took the offset and was synced, and the first was told that it was durable.
 #[test]
