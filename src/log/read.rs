@@ -150,7 +150,9 @@ impl Reader {
         }
         let log_end = self.core.log_end();
         let segments = self.core.all_segments();
-        let next_bases = segments.iter().skip(1).map(|next| next.base()).chain([log_end]);
+        // The active segment may begin at or above the end that readers see: before a sync, and after a failure.
+        let last_end = segments.last().map_or(log_end, |last| last.base().max(log_end));
+        let next_bases = segments.iter().skip(1).map(|next| next.base()).chain([last_end]);
         let mut infos = Vec::with_capacity(segments.len());
         for (index, (segment, next_offset)) in segments.iter().zip(next_bases).enumerate() {
             let handles = open(&self.core, segment, segment.base())?;

@@ -63,6 +63,21 @@ fn what_waits_for_its_sync_in_a_sealed_segment_is_readable_once_the_log_end_lies
     });
 }
 
+// Story: after a failure readers end at the synced offset, and the segments behind it claimed to end before they began.
+#[test]
+fn no_segment_ends_before_it_begins_when_the_log_failed() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    append(&log, 0).expect("there is room");
+    log.roll().expect("there is room");
+    append(&log, 1).expect("there is room");
+    disk.fail(Fault::once(CallKind::SyncData, 1, FaultKind::InputOutput));
+    log.sync().expect_err("the sync fails");
+    for segment in log.segments().expect("segments") {
+        assert!(segment.next_offset >= segment.base_offset, "{segment:?}");
+    }
+}
+
 // Story: an append was on its way to its sync when another's failed and the log was reopened without its record. A third
 // append took the offset and was synced, and the first was told that it was durable.
 #[test]
