@@ -271,10 +271,11 @@ impl Writer {
 
     /// Makes everything durable, cuts every file to size, and marks the directory clean.
     pub(super) fn finish(&mut self, env: &Env, dir: &Path) -> Result<()> {
-        let Some(mut active) = self.active.take() else { return Ok(()) };
+        let active = self.active.take();
         if let Some(cause) = &self.failed {
             return Err(Error::Failed { cause: Arc::clone(cause) });
         }
+        let Some(mut active) = active else { return Ok(()) };
         if self.refused.is_some() || self.marked_clean {
             return Ok(());
         }

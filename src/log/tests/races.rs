@@ -78,6 +78,19 @@ fn no_segment_ends_before_it_begins_when_the_log_failed() {
     }
 }
 
+// Story: a log whose reopening failed was closed, and the closing said that all was well.
+#[test]
+fn closing_a_log_whose_reopening_failed_tells_of_the_failure() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    append(&log, 0).expect("there is room");
+    disk.fail(Fault::from(CallKind::SyncData, 1, FaultKind::InputOutput));
+    log.sync().expect_err("the sync fails");
+    log.reopen().expect_err("the disk is no better");
+    let closed = log.close();
+    assert!(matches!(closed, Err(Error::Failed { .. })), "{closed:?}");
+}
+
 // Story: an append was on its way to its sync when another's failed and the log was reopened without its record. A third
 // append took the offset and was synced, and the first was told that it was durable.
 #[test]
