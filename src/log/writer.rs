@@ -82,6 +82,7 @@ impl Writer {
         locks: DirectoryLocks,
     ) -> (Writer, Readable) {
         let last_batch = loaded.state.witness;
+        let last_sealed_batch = last_batch.filter(|last| last.segment_base < loaded.active.base());
         let writer = Writer {
             config,
             active: Some(loaded.active),
@@ -93,7 +94,7 @@ impl Writer {
             refused: loaded.refused,
             failed: None,
             last_batch,
-            last_sealed_batch: None,
+            last_sealed_batch,
             unsynced_since: None,
             appended: Amount::default(),
             locks: Some(locks),

@@ -91,6 +91,27 @@ fn closing_a_log_whose_reopening_failed_tells_of_the_failure() {
     assert!(matches!(closed, Err(Error::Failed { .. })), "{closed:?}");
 }
 
+// Story: a sync of sealed segments that was ordered before a failure was done after the reopening; it found no sealed
+// batch of its own, and left a state that no batch bore witness to and that any directory agreed with.
+#[test]
+fn a_sync_of_sealed_segments_after_a_reopening_keeps_the_witness() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    append(&log, 0).expect("there is room");
+    log.roll().expect("there is room");
+    disk.fail(Fault::once(CallKind::SyncData, 1, FaultKind::InputOutput));
+    log.sync().expect_err("the sync fails");
+    disk.heal();
+    log.reopen().expect("the disk is well again");
+    let end = log.log_end_offset();
+    log.run_once(crate::offset::Timestamp::from_millis(0)).expect("the disk is well");
+    let (found, _) = crate::state::read(&crate::fs::Env::sim(&disk), std::path::Path::new(super::bench::DIR))
+        .expect("the state can be read");
+    let state = found.state().copied().expect("there is a state");
+    assert_eq!(state.recovery_point.offset, end);
+    assert!(state.witness.is_some() == (end > at(0)), "{state:?}");
+}
+
 // Story: an append was on its way to its sync when another's failed and the log was reopened without its record. A third
 // append took the offset and was synced, and the first was told that it was durable.
 #[test]
