@@ -5,6 +5,7 @@ mod callbacks;
 mod damage;
 mod durability;
 mod faults;
+mod hostile;
 mod leftovers;
 mod model;
 mod opening;
