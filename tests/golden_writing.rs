@@ -146,6 +146,31 @@ fn a_log_of_kafkas_goes_on_and_is_clean_when_it_is_opened_again() {
 
 // Row 262.
 #[test]
+fn a_log_of_kafkas_that_was_appended_to_reads_the_same_when_its_state_is_gone() {
+    for case in &sound_cases() {
+        let copy = case.copy();
+        let log = open(&copy, config(), case);
+        for value in ["first", "second"] {
+            log.append(&[Record::value(value)]).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        }
+        log.roll().expect(&case.name);
+        log.append(&[Record::value("third")]).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let (start, end) = (log.log_start_offset(), log.log_end_offset());
+        let before = lines(&log, start, case);
+        log.close().expect(&case.name);
+
+        std::fs::remove_file(copy.path().join("kstore.state")).expect(&case.name);
+        let log = open(&copy, config(), case);
+        let report = log.recovery_report();
+        assert_eq!(report.trust, Trust::Foreign, "{}", case.name);
+        assert!(report.damage.is_empty() && report.torn.is_empty(), "{}: {report:?}", case.name);
+        assert_eq!((log.log_start_offset(), log.log_end_offset()), (start, end), "{}", case.name);
+        assert_same_lines(case, &lines(&log, start, case), &before);
+        log.close().expect(&case.name);
+    }
+}
+
+#[test]
 fn indexes_made_anew_lead_to_every_batch() {
     for case in &sound_cases() {
         let copy = case.copy();

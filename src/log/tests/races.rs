@@ -21,15 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Ends the process, and says why, if `body` does not come to an end.
 fn watched(name: &'static str, body: impl FnOnce()) {
     let (done, waits) = mpsc::channel::<()>();
-    let dog = std::thread::spawn(move || {
-        if waits.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs");
-            std::process::abort();
-        }
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if waits.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{name} hangs");
+                std::process::abort();
+            }
+        });
+        body();
+        drop(done);
     });
-    body();
-    drop(done);
-    dog.join().expect("the watchdog does not panic");
 }
 
 fn wait_until(mut holds: impl FnMut() -> bool) {
