@@ -185,7 +185,7 @@ fn disturb(config: LogConfig, fails: bool) {
         for number in 0..4 {
             let (log, durable, done, appending, draw) = (log.clone(), &durable, &done, &appending, &draw);
             scope.spawn(move || {
-                for _ in 0..400 {
+                for _ in 0..60 {
                     wait_until(|| !log.stats().failed);
                     if number == 0 {
                         drop(append(&log, draw()));
