@@ -298,7 +298,11 @@ fn dump_misses_the_end_of_a_log_that_was_cut_between_two_batches() {
     std::fs::write(segment(&dir), &bytes[..bytes.len() / 3 * 2]).expect("a writable file");
     let output = dump(&dir, &[]);
     assert_eq!((output.status.code(), values(&output).len()), (Some(2), 2));
-    assert!(complaint(&output).contains("the log ends at offset 2, everything below 3 was durable"), "{}", complaint(&output));
+    assert!(
+        complaint(&output).contains("the log ends at offset 2, everything below 3 was durable"),
+        "{}",
+        complaint(&output)
+    );
 }
 
 #[test]

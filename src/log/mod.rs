@@ -293,7 +293,8 @@ impl Log {
         self.shared().roll()
     }
 
-    /// Changes limits and policies of the open log. `worker` and `on_damage` are fixed at open.
+    /// Changes limits and policies of the open log. `worker` and `on_damage` are fixed at open. Of two changes made at
+    /// the same time the later one counts whole.
     ///
     /// # Errors
     /// `InvalidConfig`; then nothing is changed.
@@ -345,7 +346,7 @@ impl Log {
     }
 
     /// Wakes everyone who waits with `Closed`, makes everything durable, marks the directory clean, ends the worker and
-    /// unlocks the directory. Slices stay readable. A second call does nothing.
+    /// unlocks the directory. Slices stay readable. A second call does nothing, and does not wait for the first.
     ///
     /// # Errors
     /// What kept the log from being closed cleanly; it is closed all the same, and the next opening recovers.
