@@ -446,3 +446,24 @@ fn a_reader_of_a_live_log_sees_what_was_there_when_it_was_opened() {
     log.close().expect("a clean close");
     assert_eq!(offsets(reader.records(..).expect("a reader of its own")).len(), 6);
 }
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_log_in_memory_does_what_one_on_disk_does() {
+    let log = Log::in_memory(LogConfig::default().segment_bytes(1000)).expect("a valid configuration");
+    for number in 0..50_u64 {
+        log.append(&[Record::new(&number.to_be_bytes(), "value")]).expect("there is room");
+    }
+    assert_eq!(log.sync().expect("the disk is memory"), Offset::new(50));
+    assert!(log.segments().expect("an open log").len() > 1);
+    let keys = log.records(..).expect("a range").map(|record| record.expect("sound").key().map(<[u8]>::to_vec));
+    assert!(keys.eq((0..50_u64).map(|number| Some(number.to_be_bytes().to_vec()))));
+    let slice = log.read(Offset::new(7), 300).expect("an offset of the log");
+    let (socket, mut peer) = UnixStream::pair().expect("a pair of sockets");
+    assert_eq!(slice.send_to(&socket).expect("a peer that reads").bytes, slice.size_bytes());
+    drop(socket);
+    let mut sent = Vec::new();
+    peer.read_to_end(&mut sent).expect("what was sent");
+    assert_eq!(sent.len() as u64, slice.size_bytes());
+    log.close().expect("the disk is memory");
+}
