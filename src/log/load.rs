@@ -132,8 +132,7 @@ impl Loader<'_> {
         }
         let is_new = logs.is_empty() && matches!(found, Found::Missing);
         report.trust = if is_new { Trust::Clean } else { Trust::Foreign };
-        let durable = state.map(|state| state.recovery_point.offset);
-        let chain = recovery::recover_all(self, &logs, durable, &mut report)?;
+        let chain = recovery::recover_all(self, &logs, state.as_ref(), &mut report)?;
         self.finish(state_file, state, chain, report)
     }
 

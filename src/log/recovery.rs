@@ -124,17 +124,19 @@ pub(super) fn recover_from(
     Ok(())
 }
 
-/// Recovers every segment of a directory that nobody vouches for. `durable` is where an earlier state said that the log
-/// ended at least.
+/// Recovers every segment of a directory that nobody vouches for. `before` is what an earlier state said: where the log
+/// ended at least, and whether it ever had gaps.
 pub(super) fn recover_all(
     loader: &Loader<'_>,
     logs: &BTreeMap<Offset, Source>,
-    durable: Option<Offset>,
+    before: Option<&State>,
     report: &mut RecoveryReport,
 ) -> Result<Chain> {
     let filled = filled_bases(loader, logs)?;
-    // What the first opening of a new log left behind, interrupted, is no reason to put up with gaps for ever.
-    let mut chain = Chain { gaps_allowed: !filled.is_empty(), ..Chain::default() };
+    // What the first opening of a new log left behind, interrupted, is no reason to put up with gaps for ever. Nor is
+    // damage in a log that had none: behind it a hole stays an error for whoever reads across it.
+    let gaps_allowed = !filled.is_empty() && before.is_none_or(|state| state.gaps_allowed);
+    let mut chain = Chain { gaps_allowed, ..Chain::default() };
     let mut rest = logs.iter().peekable();
     while let Some((&base, source)) = rest.next() {
         let upper = filled.range(base + 1..).next().copied();
@@ -144,6 +146,8 @@ pub(super) fn recover_all(
         }
         let mut judged = judge_segment(loader, source, base, (Position::ZERO, base), upper, None, true)?;
         report.scanned_bytes += judged.found.good_end.value();
+        let follows_a_gap = chain.last.is_some() && base > chain.next_offset && filled.contains(&base);
+        chain.gaps_allowed |= judged.found.gaps || follows_a_gap;
         if let Some((position, header)) = &judged.found.last_batch {
             chain.witness = Some(witness_of(base, *position, header));
         }
@@ -167,20 +171,24 @@ pub(super) fn recover_all(
         chain.push(loader.dir, last);
     }
     if loader.config.on_damage != OnDamage::CutAsKafka {
-        note_missing_end(&mut chain, durable, loader.dir);
+        let accepted =
+            loader.config.on_damage == OnDamage::ServeRest || before.is_some_and(|state| state.damage_accepted);
+        note_missing_end(&mut chain, before.map(|state| state.recovery_point.offset), accepted, loader.dir);
     }
     Ok(chain)
 }
 
 /// Where the log ends before what was durable, the offsets between are damage. What counts is where batches end: an
 /// earlier opening that was refused for this left an empty segment behind the gap.
-fn note_missing_end(chain: &mut Chain, durable: Option<Offset>, dir: &Path) {
+fn note_missing_end(chain: &mut Chain, durable: Option<Offset>, accepted: bool, dir: &Path) {
     let found = chain.witness.map_or(chain.next_offset, |last| last.last_offset + 1);
     let Some(durable) = durable.filter(|&durable| durable > found) else { return };
     let lost = |end| missing_end(end, found, durable);
-    // Readers are refused behind the last byte of the segment in which the log ends.
+    // Readers are refused behind the last byte of the segment in which the log ends. Where the loss was accepted they
+    // meet what they will meet after the next clean close too: a gap, which is an error in a log that had none.
     let base = chain.witness.map(|last| last.segment_base).or(chain.first_base());
     match (base, &mut chain.last) {
+        _ if accepted => chain.lost.push(Damage::of(dir, &lost(Position::ZERO))),
         (Some(base), Some(last)) if last.base == base => last.damage.push(lost(last.known.position)),
         (Some(base), _) if chain.segments.contains_key(&base) => {
             let before = &chain.segments[&base];

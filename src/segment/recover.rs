@@ -53,6 +53,8 @@ pub(crate) struct Recovered {
     pub(crate) damage: Vec<DamagedRange>,
     /// What lies behind the last good batch.
     pub(crate) tail: Option<Tail>,
+    /// Whether offsets are missing between good batches where nothing is damaged.
+    pub(crate) gaps: bool,
 }
 
 /// Bytes behind the last good batch.
@@ -87,6 +89,7 @@ pub(crate) fn recover(
         last_batch: None,
         damage: Vec::new(),
         tail: None,
+        gaps: false,
     };
     let mut behind_damage = false;
     let mut allowance = search_allowance(recovery);
@@ -96,6 +99,8 @@ pub(crate) fn recover(
             Judged::Good(header) => {
                 let facts = facts_of(&header);
                 visit(scan.position(), &header, &facts);
+                let first = header.base_offset().unwrap_or(header.last_offset());
+                found.gaps |= first > found.next_offset && !behind_damage;
                 found.last_batch = Some((scan.position(), header));
                 found.next_offset = header.next_offset();
                 scan.skip(&header);
