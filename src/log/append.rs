@@ -385,7 +385,7 @@ fn witness_of_last(writer: &mut Writer, batches: &[Incoming<'_>], size_bytes: u6
     let last = batches.last().expect("an append has a batch");
     let active = writer.active();
     let position = active.position() + (size_bytes - last.size_bytes());
-    super::load::witness_of(active.base(), position, &last.header)
+    super::open::load::witness_of(active.base(), position, &last.header)
 }
 
 fn push_all(builder: &mut BatchBuilder, records: &[Record<'_>]) -> Result<()> {

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 
-use super::directory::sync_dir;
+use super::open::directory::sync_dir;
 use super::shared::Shared;
 use super::writer::Capture;
 

@@ -2,11 +2,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `open`, `directory`, `load`, `recovery`, `torn` | claim a directory, judge its names, recover its segments |
-//! | `read_only` | the same judgement, in memory, for readers without a lock |
+//! | `open/` | claim a directory, judge its names, recover its segments; the same judgement in memory, for readers without a lock |
 //! | `shared`, `writer` | what all handles share; what stands under the writer mutex |
 //! | `append`, `durability`, `worker` | append and roll; group commit; the background |
-//! | `core`, `read`, `cursor`, `records`, `reversed` | what readers share, and reading |
+//! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards |
 //! | `report` | what a log says about itself |
 //!
 //! This file holds no logic: each method is one call to the file that does the work.
@@ -25,21 +24,11 @@ use crate::slice::{LogSlice, Sent};
 
 mod append;
 mod core;
-mod cursor;
-mod directory;
 mod durability;
-mod load;
 mod open;
 mod read;
-mod read_only;
-#[cfg(test)]
-mod read_tests;
-mod records;
-mod recovery;
 mod report;
-mod reversed;
 mod shared;
-mod torn;
 mod worker;
 mod writer;
 
@@ -49,9 +38,9 @@ mod tests;
 pub use self::core::ReadUpTo;
 pub use append::{AppendOptions, Appended};
 pub use read::Reader;
-pub use records::{Batches, Records};
+pub use read::records::{Batches, Records};
+pub use read::reversed::RecordsReversed;
 pub use report::{Damage, Fate, Leftover, RecoveryReport, SegmentInfo, Stats, TornTail, Trust};
-pub use reversed::RecordsReversed;
 
 use shared::Shared;
 
@@ -118,7 +107,7 @@ impl Log {
     }
 
     pub(crate) fn open_read_only_in(env: &Env, dir: &Path) -> Result<Reader> {
-        Ok(Reader::over(read_only::open(env, dir)?))
+        Ok(Reader::over(open::read_only::open(env, dir)?))
     }
 
     /// A log on the simulated disk: for tests that want no temporary directory. It is gone with its last handle.

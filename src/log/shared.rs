@@ -17,8 +17,8 @@ use crate::offset::Offset;
 
 use super::core::Core;
 use super::durability::Durability;
-use super::load::{Loader, Readable};
 use super::open;
+use super::open::load::{Loader, Readable};
 use super::report::Stats;
 use super::worker::WorkerControl;
 use super::writer::Writer;
@@ -165,7 +165,7 @@ impl Shared {
         let mut writer = self.writer.lock();
         let changed = Arc::new(changed);
         self.core.set_limits(changed.max_open_segments, changed.max_decompressed_message_bytes);
-        let shape = super::load::shape(self.core.env(), &changed);
+        let shape = super::open::load::shape(self.core.env(), &changed);
         if let Some(active) = writer.active.as_mut() {
             active.set_shape(shape);
         }

@@ -15,9 +15,9 @@ use crate::offset::{Offset, Position, Timestamp};
 use crate::segment::{AppendFailure, BatchFacts, LogFile, RollReason, Sealed, Segment, SegmentWriter, path};
 use crate::state::{ActiveFile, IndexMarks, RecoveryPoint, State, StateFile, Witness};
 
-use super::directory::{remove_if_there, sync_dir};
-use super::load::{Loaded, Readable, shape};
 use super::open::DirectoryLocks;
+use super::open::directory::{remove_if_there, sync_dir};
+use super::open::load::{Loaded, Readable, shape};
 
 /// The writer's half of an open log.
 #[derive(Debug)]
@@ -286,7 +286,7 @@ impl Writer {
         active.trim()?;
         active.log().sync()?;
         let index_marks = active.finish_indexes()?;
-        super::torn::forget(env, dir)?;
+        super::open::torn::forget(env, dir)?;
         sync_dir(env, dir)?;
         let end = active.next_offset();
         let sections = self.sections(env, dir, active.base())?;
@@ -309,11 +309,11 @@ impl Writer {
 
     /// Base offset and size of every sealed segment.
     fn sections(&self, env: &Env, dir: &Path, active: Offset) -> Result<Vec<(Offset, u64)>> {
-        let logs = super::directory::Listing::read(env, dir)?.logs(dir);
+        let logs = super::open::directory::Listing::read(env, dir)?.logs(dir);
         let mut sections = Vec::with_capacity(logs.len());
         for (base, source) in logs {
             if base != active {
-                sections.push((base, super::recovery::file_size(env, &source.path)?));
+                sections.push((base, super::open::recovery::file_size(env, &source.path)?));
             }
         }
         Ok(sections)

@@ -8,16 +8,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::log::ReadUpTo;
+use crate::log::core::Core;
+use crate::log::report::{RecoveryReport, SegmentInfo};
 use crate::offset::{Offset, Position};
 use crate::record::BatchHeader;
 use crate::slice::{FileRange, LogSlice, Walk, first_offset};
 
-use super::ReadUpTo;
-use super::core::Core;
-use super::cursor::{Cursor, Place, open};
-use super::records::{Batches, Records};
-use super::report::{RecoveryReport, SegmentInfo};
-use super::reversed::RecordsReversed;
+pub(crate) mod cursor;
+pub(crate) mod records;
+pub(crate) mod reversed;
+#[cfg(test)]
+mod tests;
+
+use cursor::{Cursor, Place, open};
+use records::{Batches, Records};
+use reversed::RecordsReversed;
 
 /// A slice up to this size is measured by walking its batches, as most of it was read with the first batch. For the
 /// end of a larger one the offset index is asked.

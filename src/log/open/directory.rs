@@ -21,19 +21,19 @@ use crate::names::{DELETED_SUFFIX, LOCK, Name, SegmentFile, Stage, TRUNCATING_SU
 use crate::offset::{Offset, Position};
 use crate::segment::{LogFile, Recovery, path, recover};
 
-use super::report::{Fate, Leftover};
+use crate::log::report::{Fate, Leftover};
 
 /// The directory that `mkfs` leaves in the root of a file system; a log may live there.
 const LOST_AND_FOUND: &str = "lost+found";
 
 /// The names in a log's directory, sorted by what they stand for.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     /// Files of segments under their final names.
     live: BTreeMap<(Offset, SegmentFile), String>,
     /// Files in the middle of a protocol.
     interim: Vec<Interim>,
-    pub(super) foreign: Vec<PathBuf>,
+    pub(crate) foreign: Vec<PathBuf>,
     /// Whether anything here makes the directory a log.
     is_log: bool,
     /// Whether there is anything at all but a lock file.
@@ -50,10 +50,10 @@ struct Interim {
 
 /// A `.log` as it is to be read.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
-    pub(super) path: Arc<Path>,
+pub(crate) struct Source {
+    pub(crate) path: Arc<Path>,
     /// Whether it has its final name, so that the index files beside it are its own.
-    pub(super) final_name: bool,
+    pub(crate) final_name: bool,
 }
 
 impl Listing {
@@ -61,7 +61,7 @@ impl Listing {
     ///
     /// # Errors
     /// A directory that is no log, or in which two names, or a name of the wrong length, claim a base offset.
-    pub(super) fn read(env: &Env, dir: &Path) -> Result<Listing> {
+    pub(crate) fn read(env: &Env, dir: &Path) -> Result<Listing> {
         let entries = env.list(dir).map_err(|error| Error::io(IoOp::List, dir, &error))?;
         let mut listing = Listing { is_empty: true, ..Listing::default() };
         let mut misnumbered = Vec::new();
@@ -124,28 +124,28 @@ impl Listing {
     }
 
     /// Nothing is there, but perhaps a lock file.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.is_empty
     }
 
     /// What an interrupted replacement leaves behind is to be finished or undone.
-    pub(super) fn has_leftovers(&self) -> bool {
+    pub(crate) fn has_leftovers(&self) -> bool {
         self.interim.iter().any(|file| file.stage != Stage::Torn) || self.orphans().next().is_some()
     }
 
     /// Files stand by to replace others.
-    pub(super) fn has_swaps(&self) -> bool {
+    pub(crate) fn has_swaps(&self) -> bool {
         self.interim.iter().any(|file| file.stage == Stage::Swap)
     }
 
     /// Bytes kept aside by earlier recoveries.
-    pub(super) fn torn(&self, dir: &Path) -> Vec<(Offset, PathBuf)> {
+    pub(crate) fn torn(&self, dir: &Path) -> Vec<(Offset, PathBuf)> {
         let torn = self.interim.iter().filter(|file| file.stage == Stage::Torn);
         torn.map(|file| (file.base, dir.join(&file.name))).collect()
     }
 
     /// The `.log` files by base offset, as they lie there, swaps not considered.
-    pub(super) fn logs(&self, dir: &Path) -> BTreeMap<Offset, Source> {
+    pub(crate) fn logs(&self, dir: &Path) -> BTreeMap<Offset, Source> {
         let logs = self.live.keys().filter(|(_, kind)| *kind == SegmentFile::Log);
         logs.map(|&(base, kind)| (base, Source { path: path(dir, base, kind), final_name: true })).collect()
     }
@@ -233,7 +233,7 @@ fn next_offset_of_swap(env: &Env, dir: &Path, file: &Interim) -> Result<Offset> 
 }
 
 /// The `.log` files by base offset as they would be after recovery, and what would become of the rest.
-pub(super) fn judged(env: &Env, dir: &Path, listing: &Listing) -> Result<(BTreeMap<Offset, Source>, Vec<Leftover>)> {
+pub(crate) fn judged(env: &Env, dir: &Path, listing: &Listing) -> Result<(BTreeMap<Offset, Source>, Vec<Leftover>)> {
     let mut logs = listing.logs(dir);
     let plan = plan(env, dir, listing)?;
     if let Some((low, high)) = plan.replaced {
@@ -257,7 +257,7 @@ pub(super) fn judged(env: &Env, dir: &Path, listing: &Listing) -> Result<(BTreeM
 }
 
 /// Finishes or undoes what was interrupted, and says what became of each file. The caller lists anew afterwards.
-pub(super) fn finish_swaps(env: &Env, dir: &Path, listing: &Listing) -> Result<Vec<Leftover>> {
+pub(crate) fn finish_swaps(env: &Env, dir: &Path, listing: &Listing) -> Result<Vec<Leftover>> {
     let plan = plan(env, dir, listing)?;
     let mut leftovers = Vec::new();
     for name in &plan.undo {
@@ -304,7 +304,7 @@ pub(super) fn finish_swaps(env: &Env, dir: &Path, listing: &Listing) -> Result<V
 /// Gives a `.log` its name once more: after a failed sync of the directory the name may be in the cache and nowhere
 /// else, and no later sync would bring it to the disk. A crash in between leaves `.truncating` alone, which
 /// [`finish_swaps`] renames back; a shortened copy proper lies beside its original.
-pub(super) fn renew_name(env: &Env, dir: &Path, base: Offset) -> Result<()> {
+pub(crate) fn renew_name(env: &Env, dir: &Path, base: Offset) -> Result<()> {
     let name = SegmentFile::Log.name(base);
     let aside = format!("{name}{TRUNCATING_SUFFIX}");
     rename(env, dir, &name, &aside)?;
@@ -316,12 +316,12 @@ fn rename(env: &Env, dir: &Path, from: &str, to: &str) -> Result<()> {
     env.rename(&from, &dir.join(to)).map_err(|error| Error::io(IoOp::Rename, &from, &error))
 }
 
-pub(super) fn sync_dir(env: &Env, dir: &Path) -> Result<()> {
+pub(crate) fn sync_dir(env: &Env, dir: &Path) -> Result<()> {
     env.sync_dir(dir).map_err(|error| Error::io(IoOp::SyncDirectory, dir, &error))
 }
 
 /// Removes a file; that it is gone already is as good.
-pub(super) fn remove_if_there(env: &Env, path: &Path) -> Result<()> {
+pub(crate) fn remove_if_there(env: &Env, path: &Path) -> Result<()> {
     match env.remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(IoOp::Remove, path, &error)),
         _ => Ok(()),
@@ -330,7 +330,7 @@ pub(super) fn remove_if_there(env: &Env, path: &Path) -> Result<()> {
 
 /// Makes the name of a directory durable that was there: it may be what an opening created that was interrupted before
 /// it could sync. Where we may not even read the parent, it was not us who created it.
-pub(super) fn sync_found_name(env: &Env, dir: &Path) -> Result<()> {
+pub(crate) fn sync_found_name(env: &Env, dir: &Path) -> Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     match env.sync_dir(parent) {
@@ -342,7 +342,7 @@ pub(super) fn sync_found_name(env: &Env, dir: &Path) -> Result<()> {
 }
 
 /// Creates a directory and the parents it lacks, and makes each new name durable (rule 12).
-pub(super) fn create_dirs(env: &Env, dir: &Path) -> Result<()> {
+pub(crate) fn create_dirs(env: &Env, dir: &Path) -> Result<()> {
     let mut missing = Vec::new();
     let mut at = dir;
     loop {

@@ -24,43 +24,43 @@ use crate::state::{State, Witness};
 
 use super::directory::{self, Source};
 use super::load::{Loader, witness_of};
-use super::report::{Damage, Fate, Leftover, RecoveryReport, TornTail};
 use super::torn;
+use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, TornTail};
 
 /// How much is written at once when bytes that may not be on disk are written again.
 const REWRITE_CHUNK_BYTES: usize = 1 << 20;
 
 /// Segments that follow each other, and where they end.
 #[derive(Debug, Default)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     /// All but the last.
-    pub(super) segments: BTreeMap<Offset, Arc<Segment>>,
-    pub(super) last: Option<Last>,
-    pub(super) next_offset: Offset,
-    pub(super) witness: Option<Witness>,
-    pub(super) gaps_allowed: bool,
+    pub(crate) segments: BTreeMap<Offset, Arc<Segment>>,
+    pub(crate) last: Option<Last>,
+    pub(crate) next_offset: Offset,
+    pub(crate) witness: Option<Witness>,
+    pub(crate) gaps_allowed: bool,
     /// Damage that lies in no segment's file: an end that is missing.
     lost: Vec<Damage>,
 }
 
 /// The last segment of a chain, which may become the active one.
 #[derive(Debug)]
-pub(super) struct Last {
-    pub(super) base: Offset,
-    pub(super) next_offset: Offset,
-    pub(super) known: KnownIndexes,
-    pub(super) damage: Vec<DamagedRange>,
+pub(crate) struct Last {
+    pub(crate) base: Offset,
+    pub(crate) next_offset: Offset,
+    pub(crate) known: KnownIndexes,
+    pub(crate) damage: Vec<DamagedRange>,
     /// Bytes from here to the end of the file are damaged and stay, so that nothing can be appended.
-    pub(super) unusable_from: Option<Position>,
+    pub(crate) unusable_from: Option<Position>,
 }
 
 impl Chain {
-    pub(super) fn first_base(&self) -> Option<Offset> {
+    pub(crate) fn first_base(&self) -> Option<Offset> {
         self.segments.keys().next().copied().or(self.last.as_ref().map(|last| last.base))
     }
 
     /// All damage, in log order.
-    pub(super) fn damage(&self) -> Vec<Damage> {
+    pub(crate) fn damage(&self) -> Vec<Damage> {
         let in_segments = self
             .segments
             .values()
@@ -79,12 +79,12 @@ impl Chain {
     }
 }
 
-pub(super) fn file_size(env: &Env, path: &Path) -> Result<u64> {
+pub(crate) fn file_size(env: &Env, path: &Path) -> Result<u64> {
     Ok(env.metadata(path).map_err(|error| Error::io(IoOp::Inspect, path, &error))?.len)
 }
 
 /// Recovers the segments from the recovery point on.
-pub(super) fn recover_from(
+pub(crate) fn recover_from(
     loader: &Loader<'_>,
     logs: &BTreeMap<Offset, Source>,
     state: &State,
@@ -126,7 +126,7 @@ pub(super) fn recover_from(
 
 /// Recovers every segment of a directory that nobody vouches for. `before` is what an earlier state said: where the log
 /// ended at least, and whether it ever had gaps.
-pub(super) fn recover_all(
+pub(crate) fn recover_all(
     loader: &Loader<'_>,
     logs: &BTreeMap<Offset, Source>,
     before: Option<&State>,
@@ -202,7 +202,7 @@ fn note_missing_end(chain: &mut Chain, durable: Option<Offset>, accepted: bool, 
 }
 
 /// An end that was durable and is not there, as damage behind the last byte.
-pub(super) fn missing_end(end: Position, found: Offset, durable: Offset) -> DamagedRange {
+pub(crate) fn missing_end(end: Position, found: Offset, durable: Offset) -> DamagedRange {
     let reason = Corruption::EndMissing { found: found.to_disk(), durable: durable.to_disk() };
     DamagedRange { start: end, end, first_offset: found, next_offset: durable, reason }
 }
@@ -330,7 +330,7 @@ fn index_below(
 }
 
 /// Makes the indexes of a segment anew from its good batches.
-pub(super) fn rebuild_indexes(loader: &Loader<'_>, base: Offset, end: Position) -> Result<KnownIndexes> {
+pub(crate) fn rebuild_indexes(loader: &Loader<'_>, base: Offset, end: Position) -> Result<KnownIndexes> {
     let path = segment_path(loader.dir, base, SegmentFile::Log);
     let log = Arc::new(LogFile::open(loader.env, &path, OpenMode::Read)?);
     let (mut indexes, _) = index_below(loader, &log, base, end, Offset::MAX)?;

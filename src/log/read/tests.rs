@@ -7,12 +7,12 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::core::{Bounds, Core};
-use super::read::Reader;
-use super::report::RecoveryReport;
+use super::Reader;
 use crate::config::WriteMode;
 use crate::fs::Env;
 use crate::fs::sim::SimDisk;
+use crate::log::core::{Bounds, Core};
+use crate::log::report::RecoveryReport;
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::{BatchBuilder, BatchStamp, Compression, Record, StoredRecord, set_base_offset};
 use crate::segment::{BatchFacts, DamagedRange, IndexRules, Segment, SegmentWriter, Shape};

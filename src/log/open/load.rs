@@ -17,32 +17,32 @@ use crate::record::{BatchHeader, verify_crc};
 use crate::segment::{IndexRules, KnownIndexes, LogFile, MaxTimestamp, Scanner, Segment, SegmentWriter, Shape};
 use crate::state::{ActiveFile, Found, IndexMarks, RecoveryPoint, Sections, State, StateFile, Witness};
 
-use super::core::Bounds;
 use super::directory::{self, Listing, Source};
 use super::recovery::{self, Chain};
-use super::report::{Damage, Fate, Leftover, RecoveryReport, Trust};
+use crate::log::core::Bounds;
+use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, Trust};
 
 /// A log that is ready to be written to.
 #[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) segments: BTreeMap<Offset, Arc<Segment>>,
-    pub(super) bounds: Bounds,
-    pub(super) active: SegmentWriter,
+pub(crate) struct Loaded {
+    pub(crate) segments: BTreeMap<Offset, Arc<Segment>>,
+    pub(crate) bounds: Bounds,
+    pub(crate) active: SegmentWriter,
     /// What the state file says, or would say if it were written now.
-    pub(super) state: State,
+    pub(crate) state: State,
     /// The state on disk says "clean" and must be made to say otherwise before the first change.
-    pub(super) marked_clean: bool,
+    pub(crate) marked_clean: bool,
     /// Appends are refused for this.
-    pub(super) refused: Option<Error>,
-    pub(super) report: RecoveryReport,
+    pub(crate) refused: Option<Error>,
+    pub(crate) report: RecoveryReport,
 }
 
 /// What readers get of a loaded log.
 #[derive(Debug)]
-pub(super) struct Readable {
-    pub(super) segments: BTreeMap<Offset, Arc<Segment>>,
-    pub(super) bounds: Bounds,
-    pub(super) report: RecoveryReport,
+pub(crate) struct Readable {
+    pub(crate) segments: BTreeMap<Offset, Arc<Segment>>,
+    pub(crate) bounds: Bounds,
+    pub(crate) report: RecoveryReport,
 }
 
 /// The note of a failed sync in a directory that nobody vouches for: bytes are durable, and no batch bears witness to them, so that
@@ -64,17 +64,17 @@ const NOTED: State = State {
 
 /// How an opening goes about segments.
 #[derive(Clone, Copy)]
-pub(super) struct Loader<'a> {
-    pub(super) env: &'a Env,
-    pub(super) dir: &'a Path,
-    pub(super) config: &'a LogConfig,
+pub(crate) struct Loader<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) dir: &'a Path,
+    pub(crate) config: &'a LogConfig,
     /// A sync failed: what is seen above the recovery point may be in the cache and nowhere else (rule 29).
-    pub(super) sync_failed: bool,
+    pub(crate) sync_failed: bool,
 }
 
 impl Loader<'_> {
     /// Loads the directory, and opens its state file.
-    pub(super) fn load(&self) -> Result<(StateFile, Loaded)> {
+    pub(crate) fn load(&self) -> Result<(StateFile, Loaded)> {
         let mut listing = Listing::read(self.env, self.dir)?;
         let mut report = RecoveryReport { foreign: listing.foreign.clone(), ..RecoveryReport::default() };
         let (mut state_file, mut found) = StateFile::open_or_create(self.env, self.dir)?;
@@ -261,11 +261,11 @@ impl Loader<'_> {
         })
     }
 
-    pub(super) fn shape(&self) -> Shape {
+    pub(crate) fn shape(&self) -> Shape {
         shape(self.env, self.config)
     }
 
-    pub(super) fn index_rules(&self) -> IndexRules {
+    pub(crate) fn index_rules(&self) -> IndexRules {
         index_rules(self.config)
     }
 }
@@ -285,7 +285,7 @@ fn index_rules(config: &LogConfig) -> IndexRules {
 }
 
 /// What a segment writer needs of the configuration. The jitter is drawn anew for each segment.
-pub(super) fn shape(env: &Env, config: &LogConfig) -> Shape {
+pub(crate) fn shape(env: &Env, config: &LogConfig) -> Shape {
     let jitter = config.segment_jitter_ms.min(config.segment_ms);
     let drawn = if jitter == 0 { 0 } else { env.random() % jitter };
     Shape {
@@ -297,7 +297,7 @@ pub(super) fn shape(env: &Env, config: &LogConfig) -> Shape {
 }
 
 /// How far a state can be believed.
-pub(super) enum Belief {
+pub(crate) enum Belief {
     /// The directory is as a clean close left it. The sizes of the sealed segments.
     Clean(BTreeMap<Offset, u64>),
     /// What lies below the recovery point is as it says.
@@ -308,7 +308,7 @@ pub(super) enum Belief {
 
 /// Compares a state with the directory. We take the clean mark back, durably, before we change anything: where the end
 /// of a log that is marked clean differs from its state, somebody else appended.
-pub(super) fn belief(
+pub(crate) fn belief(
     env: &Env,
     logs: &BTreeMap<Offset, Source>,
     state: &State,
@@ -361,7 +361,7 @@ fn witnessed_batch(log: Arc<LogFile>, witness: &Witness, end: Position) -> Resul
 }
 
 /// The witness that a batch makes.
-pub(super) fn witness_of(segment_base: Offset, position: Position, header: &BatchHeader) -> Witness {
+pub(crate) fn witness_of(segment_base: Offset, position: Position, header: &BatchHeader) -> Witness {
     Witness {
         base_offset: header.base_offset().unwrap_or(header.last_offset()),
         last_offset: header.last_offset(),

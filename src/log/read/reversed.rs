@@ -13,9 +13,9 @@ use crate::record::{BatchHeader, DecodeLimits, StoredRecord, StoredRecordsRevers
 use crate::segment::{Handles, Scanner, Segment};
 use crate::slice::{StoredBatch, Walk, first_offset};
 
-use super::ReadUpTo;
-use super::core::Core;
 use super::cursor::{is_current, open};
+use crate::log::ReadUpTo;
+use crate::log::core::Core;
 
 /// How many places of a part are kept. Of a part with more batches, every second, fourth, … place is kept, and what
 /// lies between two of them is a part to be taken apart in its turn.

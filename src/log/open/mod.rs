@@ -11,17 +11,23 @@ use crate::error::{Error, IoOp, Result};
 use crate::fs::{Env, Lock, LockKind};
 use crate::names::{DATA_DIRECTORY_MARKERS, LOCK};
 
-use super::directory::{Listing, create_dirs, sync_found_name};
+pub(crate) mod directory;
+pub(crate) mod load;
+pub(crate) mod read_only;
+pub(crate) mod recovery;
+pub(crate) mod torn;
+
+use directory::{Listing, create_dirs, sync_found_name};
 
 /// The locks on the log's own directory and, where there is one, on its parent's lock file.
 #[derive(Debug)]
-pub(super) struct DirectoryLocks {
+pub(crate) struct DirectoryLocks {
     _own: Lock,
     _parent: Option<Lock>,
 }
 
 /// The directory's real path, and the locks on it.
-pub(super) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)> {
+pub(crate) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)> {
     // Before anything is created, for a broker stumbles over a directory that is no partition; and by the way that was
     // given, for a broker may have a link here to a partition on another disk.
     check_markers(env, dir)?;
@@ -41,7 +47,7 @@ pub(super) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)
 }
 
 /// The path without symbolic links, so that two ways to a directory are one.
-pub(super) fn canonical(env: &Env, dir: &Path) -> Result<Arc<Path>> {
+pub(crate) fn canonical(env: &Env, dir: &Path) -> Result<Arc<Path>> {
     let found = env.canonicalize(dir).map_err(|error| Error::io(IoOp::Open, dir, &error))?;
     Ok(found.into())
 }

@@ -13,8 +13,8 @@ use crate::record::{BatchHeader, DecodeLimits};
 use crate::segment::{Handles, Scanner, Segment};
 use crate::slice::{StoredBatch, Walk, first_offset};
 
-use super::ReadUpTo;
-use super::core::Core;
+use crate::log::ReadUpTo;
+use crate::log::core::Core;
 
 /// A place in a log, and how far to go on from there.
 #[derive(Debug)]

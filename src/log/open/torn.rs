@@ -21,7 +21,7 @@ const KEPT_UNSEEN_BYTES: u64 = 64 << 20;
 const COPY_CHUNK_BYTES: usize = 1 << 20;
 
 /// Copies a torn tail aside. `None` if it is not worth keeping.
-pub(super) fn keep_tail(
+pub(crate) fn keep_tail(
     env: &Env,
     dir: &Path,
     base: Offset,
@@ -57,7 +57,7 @@ pub(super) fn keep_tail(
 }
 
 /// Takes a whole segment out of service: its `.log` is renamed, its indexes go.
-pub(super) fn keep_segment(env: &Env, dir: &Path, base: Offset) -> Result<PathBuf> {
+pub(crate) fn keep_segment(env: &Env, dir: &Path, base: Offset) -> Result<PathBuf> {
     let from = path(dir, base, SegmentFile::Log);
     let mut number = 0;
     let to = loop {
@@ -77,7 +77,7 @@ pub(super) fn keep_segment(env: &Env, dir: &Path, base: Offset) -> Result<PathBu
 }
 
 /// Removes kept bytes that hold no good batch; for a clean close.
-pub(super) fn forget(env: &Env, dir: &Path) -> Result<()> {
+pub(crate) fn forget(env: &Env, dir: &Path) -> Result<()> {
     for (base, path) in Listing::read(env, dir)?.torn(dir) {
         let shared: Arc<Path> = path.as_path().into();
         let log = Arc::new(LogFile::open(env, &shared, OpenMode::Read)?);

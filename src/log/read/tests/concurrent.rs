@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::log::ReadUpTo;
-use crate::log::cursor::Cursor;
+use crate::log::read::cursor::Cursor;
 
 // Rows 64, 246.
 #[test]

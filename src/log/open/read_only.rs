@@ -16,15 +16,15 @@ use crate::offset::{Offset, Position};
 use crate::segment::{DamagedRange, LogFile, Recovered, Recovery, Segment, recover};
 use crate::state::{self, State};
 
-use super::core::{Bounds, Core};
+use super::canonical;
 use super::directory::{self, Listing, Source};
 use super::load::{Belief, belief};
-use super::open::canonical;
 use super::recovery::{file_size, missing_end};
-use super::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
+use crate::log::core::{Bounds, Core};
+use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
 
 /// Opens a directory for reading what is there now.
-pub(super) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
+pub(crate) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
     let dir = canonical(env, dir)?;
     let was_locked = is_locked(env, &dir);
     let listing = Listing::read(env, &dir)?;
