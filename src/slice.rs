@@ -48,7 +48,7 @@ pub(crate) struct FileRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sent {
-    /// Bytes that the receiver took.
+    /// Bytes that the receiver took in this call.
     pub bytes: u64,
     /// Whether the receiver, which does not block, takes no more for now.
     pub would_block: bool,
@@ -95,9 +95,42 @@ impl LogSlice {
     /// [`Error::PeerClosed`] if the receiver closed its end, [`Error::Corrupt`] if the file is shorter than it was,
     /// [`Error::Io`] if the system refuses.
     pub fn send_to(&self, receiver: impl AsFd) -> Result<Sent> {
+        self.send_to_from(receiver, 0)
+    }
+
+    /// Sends as [`LogSlice::send_to`] does, but from so many bytes behind the slice's beginning, where a receiver that
+    /// does not block had enough. [`Sent::bytes`] counts what this call sent. From the slice's end on there is nothing
+    /// to send, which is no error.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::io::Read;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let log = kstore::Log::open(dir.path().join("log"), kstore::LogConfig::default())?;
+    /// # let appended = log.append(&[kstore::Record::value(&vec![0; 1 << 20])])?;
+    /// # let (socket, mut peer) = std::os::unix::net::UnixStream::pair()?;
+    /// # socket.set_nonblocking(true)?;
+    /// let slice = log.read(appended.base_offset(), 1 << 20)?;
+    /// let mut sent_bytes = 0;
+    /// while sent_bytes < slice.size_bytes() {
+    ///     let sent = slice.send_to_from(&socket, sent_bytes)?;
+    ///     sent_bytes += sent.bytes;
+    ///     if sent.would_block {
+    ///         // Others have their turn, until the socket takes more.
+    /// #       peer.read_exact(&mut vec![0; usize::try_from(sent.bytes)?])?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LogSlice::send_to`].
+    pub fn send_to_from(&self, receiver: impl AsFd, skip_bytes: u64) -> Result<Sent> {
         let Some(range) = &self.range else { return Ok(Sent { bytes: 0, would_block: false }) };
         let receiver = receiver.as_fd();
-        let mut at = range.start;
+        let from = range.start + skip_bytes.min(range.end - range.start);
+        let mut at = from;
         while at < range.end {
             // Where a length exceeds what one call can move, the call is short.
             let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX);
@@ -107,10 +140,10 @@ impl LogSlice {
                     return Err(Error::corrupt(range.file.path(), at, reason));
                 }
                 Ok(moved) => at += u64::try_from(moved).expect("lengths in memory fit 64 bits"),
-                Err(error) => return stopped(&error, range, at),
+                Err(error) => return stopped(&error, range, at - from),
             }
         }
-        Ok(Sent { bytes: self.size_bytes(), would_block: false })
+        Ok(Sent { bytes: at - from, would_block: false })
     }
 
     /// Size of the stored batches in bytes.
@@ -132,10 +165,10 @@ impl LogSlice {
     }
 }
 
-/// What it means that a receiver takes no more.
-fn stopped(error: &std::io::Error, range: &FileRange, at: Position) -> Result<Sent> {
+/// What it means that a receiver takes no more behind so many bytes.
+fn stopped(error: &std::io::Error, range: &FileRange, bytes: u64) -> Result<Sent> {
     match error.kind() {
-        std::io::ErrorKind::WouldBlock => Ok(Sent { bytes: at - range.start, would_block: true }),
+        std::io::ErrorKind::WouldBlock => Ok(Sent { bytes, would_block: true }),
         std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => Err(Error::PeerClosed),
         _ => Err(Error::io(IoOp::Send, range.file.path(), error)),
     }

@@ -140,6 +140,72 @@ fn a_receiver_that_does_not_block_takes_what_it_can() {
     assert!(sent.would_block && sent.bytes < slice.size_bytes());
 }
 
+/// Takes everything that lies in a socket.
+fn drain(receiver: &mut UnixStream, into: &mut Vec<u8>) {
+    receiver.set_nonblocking(true).unwrap();
+    let ended = receiver.read_to_end(into).unwrap_err();
+    assert_eq!(ended.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+// Row 71.
+#[test]
+fn sending_goes_on_where_a_receiver_had_enough_until_all_was_sent_once() {
+    let mut fixture = Fixture::new();
+    fixture.append(1, 4 << 20);
+    fixture.append(2, 1000);
+    fixture.disk.set_rates(crate::fs::sim::Rates { short_per_mille: 300, interrupted_per_mille: 200 });
+    let slice = fixture.reader().read(at(0), 1 << 30).unwrap();
+    let (sender, mut receiver) = UnixStream::pair().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    let (mut sent_bytes, mut stops, mut received) = (0, 0, Vec::new());
+    while sent_bytes < slice.size_bytes() {
+        let sent = slice.send_to_from(&sender, sent_bytes).unwrap();
+        sent_bytes += sent.bytes;
+        assert_eq!(sent.would_block, sent_bytes < slice.size_bytes());
+        stops += u32::from(sent.would_block);
+        drain(&mut receiver, &mut received);
+        assert_eq!(received.len() as u64, sent_bytes);
+    }
+    assert!(stops > 1, "the receiver had enough {stops} times");
+    assert!(received == stored(&fixture, 0..3), "the bytes are the stored ones");
+}
+
+#[test]
+fn sending_begins_at_any_byte_of_a_slice_and_nothing_is_sent_from_its_end_on() {
+    let mut fixture = Fixture::new();
+    fixture.append(2, 10);
+    fixture.append(3, 10);
+    fixture.append(1, 10);
+    // The last batch is the log's, but not the slice's.
+    let expected = stored(&fixture, 2..5);
+    let slice = fixture.reader().read(at(3), expected.len() as u64).unwrap();
+    let size = slice.size_bytes();
+    let (sender, mut receiver) = UnixStream::pair().unwrap();
+    for skip_bytes in (0..=size).chain([size + 1, u64::MAX]) {
+        let sent = slice.send_to_from(&sender, skip_bytes).unwrap();
+        assert_eq!((sent.bytes, sent.would_block), (size.saturating_sub(skip_bytes), false));
+        let mut received = Vec::new();
+        drain(&mut receiver, &mut received);
+        let from = usize::try_from(skip_bytes.min(size)).unwrap();
+        assert_eq!(received, expected[from..]);
+    }
+    let empty = fixture.reader().read(at(6), 100).unwrap();
+    assert_eq!(empty.send_to_from(&sender, 7).unwrap().bytes, 0);
+}
+
+#[test]
+fn a_receiver_that_left_in_the_middle_of_a_slice_is_told_from_a_failure() {
+    let mut fixture = Fixture::new();
+    fixture.append(1, 4 << 20);
+    let slice = fixture.reader().read(at(0), 1).unwrap();
+    let (sender, receiver) = UnixStream::pair().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    let sent = slice.send_to(&sender).unwrap();
+    assert!(sent.would_block && slice.send_to_from(&sender, sent.bytes).unwrap().bytes == 0);
+    drop(receiver);
+    assert!(matches!(slice.send_to_from(&sender, sent.bytes), Err(Error::PeerClosed)));
+}
+
 #[test]
 fn a_receiver_that_is_gone_is_told_from_a_failure() {
     let mut fixture = Fixture::new();
