@@ -1,6 +1,7 @@
 //! The example programs, run as a user runs them: with real input, with nonsense, and on directories in any state.
 //!
-//! What `dump` makes of Kafka's directories is compared in `dump_golden.rs`; what survives `kill -9`, in `kill.rs`.
+//! What `dump` makes of Kafka's directories is compared in `dump_golden.rs`; what survives `kill -9`, in `kill.rs`; what
+//! `sendfile_server` sends, in `sendfile_server.rs`.
 
 #![allow(clippy::disallowed_methods, reason = "the seam is for the engine; this prepares directories")]
 #![allow(dead_code, reason = "each test takes what it needs of the shared support")]
@@ -167,6 +168,11 @@ fn a_wrong_call_ends_with_status_1_and_says_why() {
         ("dump", vec!["there/is/no/such/log"], "No such file"),
         ("event_book", vec![file], "not a directory"),
         ("event_book", vec![log], "no such event"),
+        ("sendfile_server", vec![], "<DIR>"),
+        ("sendfile_server", vec![file], "not a directory"),
+        ("sendfile_server", vec![folder], "no segment"),
+        ("sendfile_server", vec![log, "--listen", "nowhere"], "--listen"),
+        ("sendfile_server", vec![log, "--listen", "192.0.2.1:9"], "listening on 192.0.2.1:9"),
     ] {
         let output = run(program(name).args(&arguments), b"");
         assert_eq!(output.status.code(), Some(1), "{name} {arguments:?}: {}", complaint(&output));
