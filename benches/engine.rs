@@ -23,7 +23,7 @@ fn all_work(criterion: &mut Criterion) {
         group.sampling_mode(SamplingMode::Flat).sample_size(10);
         group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
         let mut work = row.prepare(&dir, Scale::Small).expect("the work can be prepared");
-        group.throughput(Throughput::Elements(work.records()));
+        group.throughput(work.sent_bytes().map_or(Throughput::Elements(work.records()), Throughput::Bytes));
         for (side, round) in [("raw", <dyn Work>::raw as Round), ("kstore", <dyn Work>::kstore as Round)] {
             group.bench_function(side, |bencher| {
                 bencher.iter_custom(|rounds| repeat(rounds, || round(work.as_mut())));

@@ -2,7 +2,8 @@
 //!
 //! Each ratio is one of a round of bare system calls to the round of kstore that came right behind it, on the same disk,
 //! in the same second; what is printed is the median of these and their range. Above 1, kstore is the faster one. Beside
-//! it stand the processor time of a record (all threads) and the calls that it took to read and write.
+//! it stand the processor time of a record (all threads) and the calls that it took to read and write; for work that
+//! is judged by its bytes, the processor seconds of a GiB and the calls of a MiB.
 
 #![allow(clippy::disallowed_methods, reason = "benches measure with the system's own files and clocks")]
 
@@ -81,6 +82,7 @@ struct Figures {
     raw: Side,
     kstore: Side,
     records: u64,
+    sent_bytes: Option<u64>,
 }
 
 /// Rounds of both sides in turn, behind one of each that does not count.
@@ -99,6 +101,7 @@ fn measure(work: &mut dyn Work, rounds: usize) -> Outcome<Figures> {
         raw: Side::of(&raw, records),
         kstore: Side::of(&kstore, records),
         records,
+        sent_bytes: work.sent_bytes(),
     })
 }
 
@@ -142,8 +145,9 @@ fn print_head(file_system: &str, rounds: usize) -> Outcome<()> {
 
 fn print_line(row: &Row, figures: &Figures) -> Outcome<()> {
     let Figures { ratio, raw, kstore, .. } = figures;
+    let unit = Unit::of(figures);
     let calls = match (&raw.calls, &kstore.calls) {
-        (Some(raw), Some(kstore)) => format!("{} → {}", digits(raw.median), digits(kstore.median)),
+        (Some(raw), Some(kstore)) => format!("{} → {}", unit.calls(raw), unit.calls(kstore)),
         _ => "not counted here".into(),
     };
     writeln!(
@@ -155,11 +159,38 @@ fn print_line(row: &Row, figures: &Figures) -> Outcome<()> {
         ratio.least,
         ratio.most,
         time(kstore.wall_ns.median),
-        time(raw.cpu_ns.median),
-        time(kstore.cpu_ns.median),
+        unit.cpu(&raw.cpu_ns),
+        unit.cpu(&kstore.cpu_ns),
         calls,
     )?;
     Ok(())
+}
+
+/// What processor time and calls are told of.
+enum Unit {
+    Record,
+    /// Of a GiB the time, of a MiB the calls; with the number of bytes that a record has.
+    Bytes(f64),
+}
+
+impl Unit {
+    fn of(figures: &Figures) -> Unit {
+        figures.sent_bytes.map_or(Unit::Record, |bytes| Unit::Bytes(count(bytes) / count(figures.records)))
+    }
+
+    fn cpu(&self, ns: &Spread) -> String {
+        match self {
+            Unit::Record => time(ns.median),
+            Unit::Bytes(of_record) => format!("{} s/GiB", digits(ns.median / 1e9 * f64::from(1 << 30) / of_record)),
+        }
+    }
+
+    fn calls(&self, calls: &Spread) -> String {
+        match self {
+            Unit::Record => digits(calls.median),
+            Unit::Bytes(of_record) => format!("{}/MiB", digits(calls.median * f64::from(1 << 20) / of_record)),
+        }
+    }
 }
 
 fn print_json(row: &Row, figures: &Figures, file_system: &str) -> Outcome<()> {
@@ -176,6 +207,7 @@ fn print_json(row: &Row, figures: &Figures, file_system: &str) -> Outcome<()> {
         "name": row.name,
         "file_system": file_system,
         "records_a_round": figures.records,
+        "bytes_a_round": figures.sent_bytes,
         "ratio": spread(&figures.ratio),
         "raw": side(&figures.raw),
         "kstore": side(&figures.kstore),

@@ -27,6 +27,11 @@ pub(crate) trait Work {
     /// How many records one round handles; for openings, how many openings.
     fn records(&self) -> u64;
 
+    /// How many bytes one round moves, for work that is judged by bytes and not by records.
+    fn sent_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// A round of bare system calls.
     ///
     /// # Errors
@@ -146,13 +151,25 @@ pub(crate) const ROWS: &[Row] = &[
         name: "send_1m",
         work: "`send_to`, slices of 1 MiB",
         against: "a `sendfile` loop",
-        make: |dir, scale| Ok(Box::new(send::Send::new(dir, 1 << 20, scale.pick(4, 128))?)),
+        make: |dir, scale| Ok(Box::new(send::Send::new(dir, 1 << 20, scale.pick(4, 128), send::Bare::Sendfile)?)),
     },
     Row {
         name: "send_16k",
         work: "`send_to`, slices of 16 KiB",
         against: "a `sendfile` loop",
-        make: |dir, scale| Ok(Box::new(send::Send::new(dir, 16 << 10, scale.pick(256, 8192))?)),
+        make: |dir, scale| Ok(Box::new(send::Send::new(dir, 16 << 10, scale.pick(256, 8192), send::Bare::Sendfile)?)),
+    },
+    Row {
+        name: "send_1m_copied",
+        work: "`send_to`, slices of 1 MiB",
+        against: "`pread` and `write` of the same bytes",
+        make: |dir, scale| Ok(Box::new(send::Send::new(dir, 1 << 20, scale.pick(4, 128), send::Bare::Copy)?)),
+    },
+    Row {
+        name: "send_16k_copied",
+        work: "`send_to`, slices of 16 KiB",
+        against: "`pread` and `write` of the same bytes",
+        make: |dir, scale| Ok(Box::new(send::Send::new(dir, 16 << 10, scale.pick(256, 8192), send::Bare::Copy)?)),
     },
     Row {
         name: "reopen",
