@@ -79,8 +79,8 @@ mod state;
 pub use config::{LogConfig, OnDamage, SyncPolicy, Worker, WriteMode};
 pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCause, IoOp, Result};
 pub use log::{
-    AppendOptions, Appended, Batches, Damage, Fate, Leftover, Log, ReadUpTo, Reader, Records, RecordsReversed,
-    RecoveryReport, SegmentInfo, Stats, TornTail, Trust,
+    AppendOptions, Appended, Batches, Checked, Damage, Fate, Finding, FindingKind, IntegrityReport, Leftover, Log,
+    ReadUpTo, Reader, Records, RecordsReversed, RecoveryReport, SegmentInfo, Severity, Stats, TornTail, Trust,
 };
 pub use offset::{Offset, Position, Timestamp};
 pub use record::{BatchBuilder, Compression, ControlType, HeadersIter, Record, RecordRef, StoredRecord, TimestampType};

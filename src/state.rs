@@ -135,6 +135,20 @@ pub(crate) fn read(env: &Env, dir: &Path) -> Result<(Found, Option<Sections>)> {
     Ok((newest.found, newest.read_sections(&file, &path)?))
 }
 
+/// What is wrong with each slot, by its place in the file, also where the other one counts. Changes nothing.
+pub(crate) fn damaged_slots(env: &Env, dir: &Path) -> Result<Vec<(Position, Corruption)>> {
+    let path = dir.join(names::STATE);
+    let file = env.open(&path, OpenMode::Read).map_err(|error| Error::io(IoOp::Open, &path, &error))?;
+    let mut bytes = [0; SLOTS * SLOT_BYTES];
+    read_at(&file, &path, &mut bytes, 0)?;
+    let slots = bytes.chunks_exact(SLOT_BYTES).enumerate();
+    let damaged = slots.filter_map(|(place, bytes)| match Slot::decode(bytes) {
+        Err(slot::Refused::Damaged(reason)) => Some((Position::new(slot_at(place)), reason)),
+        Ok(_) | Err(slot::Refused::Newer) => None,
+    });
+    Ok(damaged.collect())
+}
+
 /// The open state file of a log that is being written. One writer, under the log's writer mutex.
 #[derive(Debug)]
 pub(crate) struct StateFile {

@@ -15,12 +15,8 @@ mod sparse;
 mod time_index;
 mod written;
 
-#[cfg(test)]
-pub(crate) use offset_index::OffsetEntry;
-pub(crate) use offset_index::OffsetIndex;
-#[cfg(test)]
-pub(crate) use time_index::TimeEntry;
-pub(crate) use time_index::TimeIndex;
+pub(crate) use offset_index::{OffsetEntry, OffsetIndex};
+pub(crate) use time_index::{TimeEntry, TimeIndex};
 
 #[cfg(test)]
 mod tests;

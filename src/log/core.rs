@@ -34,6 +34,8 @@ pub(crate) struct Core {
     synced: AtomicU64,
     failed: AtomicBool,
     closed: AtomicBool,
+    /// Nobody writes through this handle: the directory was opened for reading what was there then.
+    read_only: AtomicBool,
     /// Counts the openings, so that a reader notices a reopening.
     generation: AtomicU64,
     /// Whether offsets may be missing between batches, as compaction and followers leave them.
@@ -88,6 +90,7 @@ impl Core {
             synced: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             gaps_allowed: AtomicBool::new(true),
             max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),
@@ -174,6 +177,15 @@ impl Core {
 
     pub(crate) fn set_failed(&self) {
         self.failed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// Said once, before anybody else has the handle.
+    pub(crate) fn set_read_only(&self) {
+        self.read_only.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_closed(&self) -> bool {

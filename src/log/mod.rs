@@ -7,6 +7,7 @@
 //! | `append`, `durability`, `worker` | append and roll; group commit; the background |
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards |
 //! | `report` | what a log says about itself |
+//! | `check/` | whether its files are what was written, without changing them |
 //!
 //! This file holds no logic: each method is one call to the file that does the work.
 
@@ -23,6 +24,7 @@ use crate::record::{BatchBuilder, Record};
 use crate::slice::{LogSlice, Sent};
 
 mod append;
+mod check;
 mod core;
 mod durability;
 mod open;
@@ -37,6 +39,7 @@ mod tests;
 
 pub use self::core::ReadUpTo;
 pub use append::{AppendOptions, Appended};
+pub use check::{Checked, Finding, FindingKind, IntegrityReport, Severity};
 pub use read::Reader;
 pub use read::records::{Batches, Records};
 pub use read::reversed::RecordsReversed;

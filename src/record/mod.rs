@@ -36,8 +36,9 @@ pub use header::TimestampType;
 pub use stored::StoredRecord;
 
 pub(crate) use compression::DecodeLimits;
+pub(crate) use control::EndMarker;
 #[cfg(test)]
-pub(crate) use control::{EndMarker, Outcome};
+pub(crate) use control::Outcome;
 pub(crate) use decode::{DecodedBatch, RecordRefs};
 pub(crate) use encode::BatchStamp;
 #[cfg(test)]

@@ -29,7 +29,7 @@ mod tests;
 
 pub(crate) use file::LogFile;
 pub(crate) use indexes::{BatchFacts, GrowingIndexes, IndexRules, KnownIndexes, MaxTimestamp, path};
-pub(crate) use recover::{Recovered, Recovery, Tail, holds_a_good_batch, recover};
+pub(crate) use recover::{Recovered, Recovery, Tail, holds_a_good_batch, last_nonzero, recover};
 pub(crate) use scan::Scanner;
 pub(crate) use writer::{AppendFailure, RollReason, Sealed, SegmentWriter, Shape};
 

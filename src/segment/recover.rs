@@ -274,7 +274,7 @@ fn plausible(recovery: &Recovery<'_>, candidate: Position, prefix: &[u8], due: O
 }
 
 /// One past the last byte of `from..end` that is not zero.
-fn last_nonzero(log: &Arc<LogFile>, from: Position, end: Position) -> Result<Position> {
+pub(crate) fn last_nonzero(log: &Arc<LogFile>, from: Position, end: Position) -> Result<Position> {
     let mut chunk = vec![0; SEARCH_CHUNK_BYTES];
     let mut upper = end;
     while upper > from {

@@ -333,7 +333,7 @@ pub(crate) fn belief(
 }
 
 /// Whether the batch that the state calls its witness still stands where it says: one read.
-fn state_holds(env: &Env, logs: &BTreeMap<Offset, Source>, state: &State) -> Result<bool> {
+pub(crate) fn state_holds(env: &Env, logs: &BTreeMap<Offset, Source>, state: &State) -> Result<bool> {
     let Some(witness) = state.witness else {
         // Nothing was durable yet, so that there is nothing to contradict but the name of the one segment.
         let at_start = state.recovery_point.position == Position::ZERO;

@@ -52,6 +52,7 @@ pub(crate) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
     let defaults = LogConfig::default();
     let core =
         Core::new(env.clone(), Arc::clone(&dir), defaults.max_open_segments, defaults.max_decompressed_message_bytes);
+    core.set_read_only();
     core.install(segments, bounds, report);
     Ok(Arc::new(core))
 }

@@ -35,7 +35,7 @@ const WALKED_BYTES: u64 = 8 << 10;
 /// stay readable.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    core: Arc<Core>,
+    pub(in crate::log) core: Arc<Core>,
     up_to: ReadUpTo,
     skip_damaged: bool,
 }
