@@ -61,6 +61,8 @@ compile_error!("kstore needs a 64-bit Unix");
 mod checkpoint;
 mod config;
 pub mod docs;
+#[cfg_attr(not(test), allow(dead_code, reason = "the log that keeps the cache is the next layer"))]
+mod epoch;
 mod error;
 mod fs;
 #[cfg(fuzzing)]
