@@ -6,6 +6,7 @@
 //! | name | `default()` | `kafka()` |
 //! |---|---|---|
 //! | `max_message_bytes` | 2147483647 | 1048588 |
+//! | `retention_ms` | none | 604800000 |
 //!
 //! Everything else is equal. The invariant it owns: a `LogConfig` that [`LogConfig::check`] passed holds no value and
 //! no combination of values that the engine cannot honour.
@@ -17,6 +18,8 @@ use crate::record::{Compression, TimestampType};
 pub(crate) const MAX_SEGMENT_BYTES: u64 = i32::MAX as u64;
 /// The smallest legal segment in bytes: the smallest batch of any format.
 const MIN_SEGMENT_BYTES: u64 = 14;
+/// A limit on the log has room for this many segments at least, so that dropping one does not drop most of it.
+const MIN_SEGMENTS_IN_CAP: u64 = 4;
 /// The smallest index that holds an entry of either kind, in bytes.
 const MIN_INDEX_BYTES: u64 = 12;
 /// The largest index: positions in a map must fit the format's signed 32 bits.
@@ -49,6 +52,12 @@ pub struct LogConfig {
     pub(crate) worker: Worker,
     pub(crate) on_damage: OnDamage,
     pub(crate) max_open_segments: usize,
+    pub(crate) retention_ms: Option<u64>,
+    pub(crate) retention_bytes: Option<u64>,
+    pub(crate) retention_check_interval_ms: u64,
+    pub(crate) file_delete_delay_ms: u64,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) when_full: WhenFull,
 }
 
 /// When appended records are made durable without being asked. `Log::sync` and `Log::sync_to` work under each.
@@ -110,6 +119,17 @@ pub enum OnDamage {
     CutAsKafka,
 }
 
+/// What happens to an append that would make the log larger than `max_bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// It fails with `LogFull`, and the log is as before.
+    #[default]
+    Reject,
+    /// The oldest segments are deleted to make room for it, read or not.
+    DropOldest,
+}
+
 impl Default for LogConfig {
     /// Keeps everything, for ever; a batch may be as large as a segment; timestamps are stored as given.
     fn default() -> LogConfig {
@@ -129,6 +149,12 @@ impl Default for LogConfig {
             worker: Worker::Thread,
             on_damage: OnDamage::Refuse,
             max_open_segments: 256,
+            retention_ms: None,
+            retention_bytes: None,
+            retention_check_interval_ms: 300_000,
+            file_delete_delay_ms: 60_000,
+            max_bytes: None,
+            when_full: WhenFull::Reject,
         }
     }
 }
@@ -139,7 +165,29 @@ const MAX_DECOMPRESSED_MESSAGE_BYTES: u64 = 2_147_483_639;
 impl LogConfig {
     /// Kafka's own defaults.
     pub fn kafka() -> LogConfig {
-        LogConfig::default().max_message_bytes(1_048_588)
+        LogConfig::default().max_message_bytes(1_048_588).retention_ms(7 * 24 * 60 * 60 * 1000)
+    }
+
+    /// For a device with `cap_bytes` for the log, which loses its oldest records rather than the newest:
+    ///
+    /// * `max_bytes` is 31/32 of the cap, [`WhenFull::DropOldest`]: what is left is for the indexes;
+    /// * `segment_bytes` is 1/16 of the cap, so that what is dropped at once is little of the whole;
+    /// * `segment_index_bytes` is 1/128 of a segment, but 12 KiB at least: more than the entries of a segment take, and
+    ///   less to map;
+    /// * `file_delete_delay_ms` is 0: room that was given up is wanted at once;
+    /// * `sync_policy` is a sync after each 64 KiB, or a second behind the first unsynced record: a power cut costs no more;
+    /// * `max_open_segments` is 16.
+    ///
+    /// A cap below some hundred KiB makes for tiny segments.
+    pub fn small_disk(cap_bytes: u64) -> LogConfig {
+        let segment_bytes = (cap_bytes / 16).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
+        LogConfig::default()
+            .segment_bytes(segment_bytes)
+            .segment_index_bytes((segment_bytes / 128).max(12 << 10))
+            .max_bytes(cap_bytes - cap_bytes / 32, WhenFull::DropOldest)
+            .file_delete_delay_ms(0)
+            .sync_policy(SyncPolicy::Every { records: None, bytes: Some(64 << 10), interval_ms: Some(1000) })
+            .max_open_segments(16)
     }
 
     /// A new segment is begun when the next append would make the active one larger than this. Bytes,
@@ -239,6 +287,47 @@ impl LogConfig {
         self
     }
 
+    /// Segments whose newest record is older than this may be deleted, oldest first. Milliseconds; `None`, which is the
+    /// default, keeps them for ever (Kafka: seven days). A segment without record times is as old as its file. Time is
+    /// not believed blindly: see `Log::delete_old_segments`.
+    pub fn retention_ms(mut self, millis: impl Into<Option<u64>>) -> LogConfig {
+        self.retention_ms = millis.into();
+        self
+    }
+
+    /// The oldest segments are deleted as long as the rest of the log has at least this many bytes. `None`, which is the
+    /// default, keeps them for ever.
+    pub fn retention_bytes(mut self, bytes: impl Into<Option<u64>>) -> LogConfig {
+        self.retention_bytes = bytes.into();
+        self
+    }
+
+    /// How often the worker looks for segments to delete. Milliseconds, from 1, five minutes unless set.
+    pub fn retention_check_interval_ms(mut self, millis: u64) -> LogConfig {
+        self.retention_check_interval_ms = millis;
+        self
+    }
+
+    /// How long the files of a deleted segment stay, under another name, for readers who are about to open them.
+    /// Milliseconds, one minute unless set; 0 removes them at once.
+    pub fn file_delete_delay_ms(mut self, millis: u64) -> LogConfig {
+        self.file_delete_delay_ms = millis;
+        self
+    }
+
+    /// A limit that the `.log` files never exceed together: room allocated ahead and files that wait for their removal
+    /// count, indexes (some 5 KiB a MiB of log), `kstore.state` and `.torn` files don't. Bytes, at least four segments;
+    /// `None`, which is the default, is no limit.
+    ///
+    /// [`WhenFull::DropOldest`] deletes as much, in whole segments and at once, as the next segment needs. It asks
+    /// neither how old nor whether anybody has read what goes, but nothing at or above the high watermark goes. Where that
+    /// leaves no room, and always under [`WhenFull::Reject`], the append fails with `LogFull`.
+    pub fn max_bytes(mut self, bytes: impl Into<Option<u64>>, when_full: WhenFull) -> LogConfig {
+        self.max_bytes = bytes.into();
+        self.when_full = when_full;
+        self
+    }
+
     /// Refuses a value outside its bounds, naming it.
     pub(crate) fn check(&self) -> Result<()> {
         within("segment_bytes", self.segment_bytes, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES, "14..=2147483647 bytes")?;
@@ -257,6 +346,11 @@ impl LogConfig {
         }
         if self.max_open_segments == 0 {
             return Err(invalid("max_open_segments", &self.max_open_segments, "1 or more"));
+        }
+        within("retention_check_interval_ms", self.retention_check_interval_ms, 1, u64::MAX, "1 millisecond or more")?;
+        if let Some(bytes) = self.max_bytes {
+            let least = self.segment_bytes.saturating_mul(MIN_SEGMENTS_IN_CAP);
+            within("max_bytes", bytes, least, u64::MAX, "four times segment_bytes or more")?;
         }
         if !self.compression.is_available() {
             return Err(invalid("compression", &self.compression.name(), "a codec that this build was made with"));
@@ -281,6 +375,12 @@ impl LogConfig {
         self.max_message_bytes.min(self.segment_bytes)
     }
 
+    #[allow(dead_code, reason = "asked by the worker")]
+    /// Whether there is anything for a look at old segments to find.
+    pub(crate) fn retains_less_than_all(&self) -> bool {
+        self.retention_ms.is_some() || self.retention_bytes.is_some() || self.max_bytes.is_some()
+    }
+
     /// The interval of the sync policy, if it has one.
     pub(crate) fn sync_interval_ms(&self) -> Option<u64> {
         match self.sync_policy {
@@ -299,52 +399,4 @@ fn invalid(name: &'static str, value: &dyn std::fmt::Display, expected: &'static
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(config: &LogConfig) -> &'static str {
-        match config.check() {
-            Err(Error::InvalidConfig { name, .. }) => name,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_table_of_differences_to_kafka_is_the_whole_difference() {
-        let like_kafka = LogConfig::default().max_message_bytes(1_048_588);
-        assert_eq!(like_kafka, LogConfig::kafka());
-        assert_ne!(LogConfig::default(), LogConfig::kafka());
-    }
-
-    // Row 347.
-    #[test]
-    fn the_defaults_pass_and_have_kafkas_values() {
-        for config in [LogConfig::default(), LogConfig::kafka()] {
-            config.check().expect("defaults are valid");
-            assert_eq!(config.segment_bytes, 1_073_741_824);
-            assert_eq!(config.segment_ms, 604_800_000);
-            assert_eq!(config.segment_index_bytes, 10_485_760);
-            assert_eq!(config.index_interval_bytes, 4096);
-        }
-        assert_eq!(LogConfig::kafka().max_message_bytes, 1_048_588);
-    }
-
-    // Row 347.
-    #[test]
-    fn each_value_outside_its_bounds_is_refused_by_name() {
-        let ok = LogConfig::default;
-        assert_eq!(refused(&ok().segment_bytes(13)), "segment_bytes");
-        assert_eq!(refused(&ok().segment_bytes(1 << 31)), "segment_bytes");
-        assert_eq!(refused(&ok().segment_ms(0)), "segment_ms");
-        assert_eq!(refused(&ok().segment_index_bytes(11)), "segment_index_bytes");
-        assert_eq!(refused(&ok().max_message_bytes(0)), "max_message_bytes");
-        assert_eq!(refused(&ok().max_decompressed_message_bytes(0)), "max_decompressed_message_bytes");
-        assert_eq!(refused(&ok().max_unsynced_bytes(0)), "max_unsynced_bytes");
-        assert_eq!(refused(&ok().max_open_segments(0)), "max_open_segments");
-        let every = |records, bytes, interval_ms| SyncPolicy::Every { records, bytes, interval_ms };
-        assert_eq!(refused(&ok().sync_policy(every(None, None, None))), "sync_policy");
-        assert_eq!(refused(&ok().sync_policy(every(Some(0), None, None))), "sync_policy");
-        let message = ok().segment_bytes(13).check().expect_err("refused").to_string();
-        assert_eq!(message, "configuration segment_bytes is 13, expected 14..=2147483647 bytes");
-    }
-}
+mod tests;

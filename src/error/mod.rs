@@ -121,6 +121,14 @@ pub enum Error {
         /// To which file.
         path: Arc<Path>,
     },
+    /// The append would take the log past `max_bytes`, and nothing may be deleted to make room for it. The log is as it
+    /// was before the call; once there is room it goes on.
+    LogFull {
+        /// Bytes of the append.
+        size_bytes: u64,
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
     /// The operating system refused an operation.
     Io {
         /// What was being done.
@@ -189,7 +197,7 @@ impl Error {
             | Error::Closed
             | Error::ReadOnly
             | Error::PeerClosed => ErrorKind::Usage,
-            Error::StorageFull { .. } | Error::Io { .. } => ErrorKind::Retry,
+            Error::StorageFull { .. } | Error::LogFull { .. } | Error::Io { .. } => ErrorKind::Retry,
             Error::Failed { .. } => ErrorKind::Reopen,
             Error::Corrupt { .. } | Error::Damaged { .. } => ErrorKind::Damage,
         }
@@ -264,6 +272,9 @@ impl fmt::Display for Error {
             Error::ReadOnly => write!(f, "the log was opened for reading only"),
             Error::PeerClosed => write!(f, "the receiver closed its end"),
             Error::StorageFull { operation, path } => write!(f, "{operation} {}: no room", path.display()),
+            Error::LogFull { size_bytes, limit_bytes } => {
+                write!(f, "the log has no room for {size_bytes} bytes more within its limit of {limit_bytes}")
+            }
             Error::Io { operation, path, cause } => write!(f, "{operation} {}: {cause}", path.display()),
             Error::Failed { cause } => write!(f, "the log failed earlier and must be reopened: {cause}"),
             Error::Corrupt { path, position, reason } => {
