@@ -237,6 +237,19 @@ impl Core {
         self.segments.read().range(base + 1..).next().map(|(_, segment)| Arc::clone(segment))
     }
 
+    /// From the segment that holds `from` on, the first one that is `wanted`, and the base offset of the one behind it.
+    pub(crate) fn first_segment(
+        &self,
+        from: Offset,
+        wanted: impl Fn(&Segment) -> bool,
+    ) -> Option<(Arc<Segment>, Option<Offset>)> {
+        let segments = self.segments.read();
+        let first = segments.range(..=from).next_back().map_or(from, |(&base, _)| base);
+        let mut rest = segments.range(first..).map(|(_, segment)| segment);
+        let found = rest.find(|segment| wanted(segment))?;
+        Some((Arc::clone(found), rest.next().map(|next| next.base())))
+    }
+
     pub(crate) fn all_segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().values().map(Arc::clone).collect()
     }

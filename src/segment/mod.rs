@@ -15,13 +15,14 @@ use crate::error::{Corruption, Error, Result};
 use crate::fs::{Env, OpenMode};
 use crate::index::{OffsetIndex, TimeIndex};
 use crate::names::SegmentFile;
-use crate::offset::{Offset, Position, Timestamp};
-use crate::record::{BatchHeader, DecodeLimits, DecodedBatch};
+use crate::offset::{Offset, Position};
+use crate::record::BatchHeader;
 
 mod file;
 mod indexes;
 mod recover;
 mod scan;
+mod time;
 mod writer;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub(crate) use file::LogFile;
 pub(crate) use indexes::{BatchFacts, GrowingIndexes, IndexRules, KnownIndexes, MaxTimestamp, path};
 pub(crate) use recover::{Recovered, Recovery, Tail, holds_a_good_batch, last_nonzero, recover};
 pub(crate) use scan::Scanner;
+pub(crate) use time::{NO_TIMESTAMP, is_time_entry_of};
 pub(crate) use writer::{AppendFailure, RollReason, Sealed, SegmentWriter, Shape};
 
 /// How far a segment's offsets may lie above its base offset.
@@ -66,6 +68,7 @@ pub(crate) struct Segment {
     damage: Vec<DamagedRange>,
     /// Where the file ends, if what lies behind the published bytes is torn and was left there.
     torn_end: Option<Position>,
+    time_bound: time::TimeBound,
 }
 
 /// The open files of a segment. A slice keeps the log file alone.
@@ -75,14 +78,6 @@ pub(crate) struct Handles {
     /// Absent where an index cannot be opened: then lookups scan.
     pub(crate) offset_index: Option<Arc<OffsetIndex>>,
     pub(crate) time_index: Option<Arc<TimeIndex>>,
-}
-
-/// Where a record with a timestamp was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the log's lookup by time, which this release lacks, asks each segment")]
-pub(crate) struct FoundTime {
-    pub(crate) offset: Offset,
-    pub(crate) timestamp: Timestamp,
 }
 
 impl Segment {
@@ -118,6 +113,7 @@ impl Segment {
             handles: RwLock::new(None),
             damage,
             torn_end: None,
+            time_bound: time::TimeBound::unknown(),
         }
     }
 
@@ -162,6 +158,12 @@ impl Segment {
         if let Some(handles) = &*slot {
             return Ok((Arc::clone(handles), false));
         }
+        let handles = Arc::new(self.open_files(env)?);
+        *slot = Some(Arc::clone(&handles));
+        Ok((handles, true))
+    }
+
+    fn open_files(&self, env: &Env) -> Result<Handles> {
         let log = Arc::new(LogFile::open(env, &self.log_path, OpenMode::Read)?);
         // Without an index lookups scan, which is slower and as right.
         let offset_index = self.offset_index_path.as_ref().and_then(|path| {
@@ -172,13 +174,7 @@ impl Segment {
             };
             opened.ok().map(Arc::new)
         });
-        let time_index = self
-            .time_index_path
-            .as_ref()
-            .and_then(|path| TimeIndex::open_sealed(env, path, self.base, None).ok().map(Arc::new));
-        let handles = Arc::new(Handles { log, offset_index, time_index });
-        *slot = Some(Arc::clone(&handles));
-        Ok((handles, true))
+        Ok(Handles { log, offset_index, time_index: self.open_time_index(env) })
     }
 
     /// Puts the writer's own files in place, so that readers share them.
@@ -259,56 +255,4 @@ impl Segment {
     fn damage_from(&self, position: Position) -> &[DamagedRange] {
         &self.damage[self.damage.partition_point(|damaged| damaged.start < position)..]
     }
-
-    /// The first record in log order, from `from` on, whose timestamp is `target` or later.
-    #[allow(dead_code, reason = "the log's lookup by time, which this release lacks, asks each segment")]
-    pub(crate) fn find_timestamp(
-        &self,
-        handles: &Handles,
-        target: Timestamp,
-        from: Offset,
-        limits: DecodeLimits,
-    ) -> Result<Option<FoundTime>> {
-        // Entry (T, O) says that no record up to O is later than T, so that nothing up to O can match if T < target.
-        let earlier = target.as_millis().checked_sub(1).map(Timestamp::from_millis);
-        let floor = handles
-            .time_index
-            .as_ref()
-            .and_then(|index| index.lookup(earlier?).ok().flatten())
-            .map_or(self.base, |entry| entry.offset);
-        let mut scan = self.scan_towards(handles, floor.max(from))?;
-        while let Some(header) = scan.peek()? {
-            let may_match = header.max_timestamp >= target.as_millis() && header.last_offset() >= from;
-            if may_match && let Some(found) = first_at_or_after(&mut scan, &header, target, from, limits)? {
-                return Ok(Some(found));
-            }
-            scan.skip(&header);
-        }
-        Ok(None)
-    }
-}
-
-/// The first record of one batch, from `from` on, whose timestamp is `target` or later.
-#[allow(dead_code, reason = "the log's lookup by time, which this release lacks, asks each segment")]
-fn first_at_or_after(
-    scan: &mut Scanner,
-    header: &BatchHeader,
-    target: Timestamp,
-    from: Offset,
-    limits: DecodeLimits,
-) -> Result<Option<FoundTime>> {
-    let position = scan.position();
-    let path = Arc::clone(scan.file().path());
-    let corrupt = |reason| Error::corrupt(&path, position, reason);
-    let batch = DecodedBatch::decode(scan.batch(header)?.to_vec(), limits).map_err(corrupt)?;
-    for record in batch.records() {
-        let record = record.map_err(corrupt)?;
-        if let Some(timestamp) = record.timestamp()
-            && timestamp >= target
-            && record.offset() >= from
-        {
-            return Ok(Some(FoundTime { offset: record.offset(), timestamp }));
-        }
-    }
-    Ok(None)
 }

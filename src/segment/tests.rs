@@ -11,6 +11,7 @@ use super::*;
 use crate::config::WriteMode;
 use crate::error::IoOp;
 use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk};
+use crate::offset::Timestamp;
 use crate::record::{BatchBuilder, BatchStamp, Compression, HEADER_BYTES, Record, set_base_offset};
 
 mod append;

@@ -130,6 +130,7 @@ impl SegmentWriter {
             offset_index: Some(Arc::clone(&indexes.offset)),
             time_index: Some(Arc::clone(&indexes.time)),
         });
+        segment.set_time_bound(indexes.max_timestamp().map(|max| max.timestamp));
         SegmentWriter {
             segment,
             log,
@@ -249,6 +250,7 @@ impl SegmentWriter {
             self.position += batch.size_bytes;
             self.next_offset = batch.last_offset + 1;
         }
+        self.segment.set_time_bound(self.indexes.max_timestamp().map(|max| max.timestamp));
         self.allocated = self.allocated.max(self.position);
         self.reach = self.reach.max(self.position);
         Ok(())

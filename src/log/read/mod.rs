@@ -20,6 +20,7 @@ pub(crate) mod records;
 pub(crate) mod reversed;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use cursor::{Cursor, Place, open};
 use records::{Batches, Records};

@@ -12,3 +12,4 @@ mod opening;
 mod races;
 mod rolls;
 mod room;
+mod times;

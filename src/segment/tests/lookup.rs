@@ -1,8 +1,6 @@
-//! Lookup by offset and by time in one segment.
+//! Lookup by offset in one segment, and what it knows of its times.
 
 use super::*;
-
-const LIMITS: DecodeLimits = DecodeLimits { max_decompressed_bytes: 1 << 20 };
 
 /// A sealed segment of these batches, opened anew.
 fn sealed(place: &Place, base: u64, batches: &[Vec<u8>]) -> Segment {
@@ -19,13 +17,6 @@ fn found_base(place: &Place, segment: &Segment, target: u64) -> Option<u64> {
     let (handles, _) = segment.open(&place.env).unwrap();
     let found = segment.find(&handles, offset(target)).unwrap();
     found.map(|(_, header)| header.base_offset().unwrap().value())
-}
-
-/// Offset and time of the first record with a time of `millis` or later.
-fn at_time(place: &Place, segment: &Segment, millis: i64, from: u64) -> Option<(u64, i64)> {
-    let (handles, _) = segment.open(&place.env).unwrap();
-    let found = segment.find_timestamp(&handles, time(millis), offset(from), LIMITS).unwrap();
-    found.map(|found| (found.offset.value(), found.timestamp.as_millis()))
 }
 
 // Rows 66, 107, 108, 109, 110.
@@ -131,108 +122,81 @@ fn a_damaged_range_answers_for_its_own_offsets_and_is_passed_over_for_later_ones
     assert_eq!(found_base(&place, &segment, 8), None);
 }
 
-// Row 116.
-#[test]
-fn a_time_leads_to_the_first_record_that_has_it_or_a_later_one() {
-    let place = Place::new();
-    // Times 1000, 1001, 1010, 1011, … 1290, 1291 at offsets 100 to 159.
-    let segment = sealed(&place, 100, &batches(100, 30));
-    for (millis, expected) in [
-        (0, Some((100, 1000))),
-        (1000, Some((100, 1000))),
-        (1001, Some((101, 1001))),
-        (1002, Some((102, 1010))),
-        (1151, Some((131, 1151))),
-        (1152, Some((132, 1160))),
-        (1291, Some((159, 1291))),
-        (1292, None),
-        (i64::MAX, None),
-        (i64::MIN, Some((100, 1000))),
-    ] {
-        assert_eq!(at_time(&place, &segment, millis, 0), expected, "{millis}");
-    }
+/// Six batches, of which the third has the largest time and the last two none that is larger.
+fn unordered() -> Vec<Vec<u8>> {
+    let times: [&[i64]; 6] = [&[500, 100], &[90, 80], &[700, 60], &[50, 40], &[30, 600], &[1, 20]];
+    times.iter().zip(0..).map(|(times, n)| batch(2 * n, times)).collect()
 }
 
-// Row 120.
-#[test]
-fn a_time_is_found_without_an_index_too() {
-    let place = Place::new();
-    let indexed = sealed(&place, 100, &batches(100, 30));
-    let bare = Segment::unvouched(Path::new(DIR), offset(100), indexed.published(), Vec::new());
-    place.disk.write_file(path(Path::new(DIR), offset(100), SegmentFile::OffsetIndex), Vec::new());
-    for millis in 990..1300 {
-        assert_eq!(at_time(&place, &indexed, millis, 0), at_time(&place, &bare, millis, 0), "{millis}");
-    }
+fn floor(place: &Place, segment: &Segment, millis: i64) -> Option<(i64, u64)> {
+    let (handles, _) = segment.open(&place.env).unwrap();
+    segment.time_floor(&handles, time(millis)).map(|entry| (entry.timestamp.as_millis(), entry.offset.value()))
 }
 
-// Story: a time that an entry names exactly was searched for from the segment's start on.
 #[test]
-fn a_time_that_the_index_names_is_searched_for_from_the_entry_before() {
+fn the_times_of_a_segment_that_rise_to_its_end_are_known_from_its_index_alone() {
     let place = Place::new();
     let segment = sealed(&place, 0, &batches(0, 120));
-    at_time(&place, &segment, 0, 0);
-    for (millis, expected) in [(2150, (230, 2150)), (2151, (231, 2151)), (2152, (232, 2160))] {
-        place.disk.reset_counters();
-        assert_eq!(at_time(&place, &segment, millis, 0), Some(expected));
-        assert!(place.disk.bytes_read(segment.log_path()) <= 8 << 10, "{millis}");
-    }
+    assert_eq!(segment.time_bound(), None);
+    place.disk.reset_counters();
+    assert_eq!(segment.learn_time_bound(&place.env, Some(offset(240))).unwrap(), time(2191));
+    assert_eq!(place.disk.bytes_read(segment.log_path()), 0);
+    assert_eq!(segment.time_bound(), Some(time(2191)));
+    assert!(segment.handles.read().is_none(), "nothing stays open for it");
 }
 
-// An entry (T, O) says that nothing up to O is later than T, not that the record at O has that time.
+// Story: on a full disk a segment's last index entries are left out, which must not hide the records behind them.
 #[test]
-fn times_out_of_order_are_found_in_the_order_of_the_log() {
+fn the_last_entry_of_a_time_index_is_believed_no_further_than_its_offset() {
     let place = Place::new();
-    let times: [&[i64]; 6] = [&[500, 100], &[90, 80], &[700, 60], &[50, 40], &[30, 600], &[800, 20]];
-    let all: Vec<_> = times.iter().zip(0..).map(|(times, n)| batch(2 * n, times)).collect();
-    let segment = sealed(&place, 0, &all);
-    let flat: Vec<i64> = times.concat();
-    for target in 0..=801 {
-        for from in 0..12 {
-            let expected = (from..12).find(|&n| flat[n] >= target).map(|n| (n as u64, flat[n]));
-            assert_eq!(at_time(&place, &segment, target, from as u64), expected, "{target} from {from}");
+    for (times, largest) in [(batches(0, 30), 1291), (unordered(), 700)] {
+        let sound = sealed(&place, 0, &times);
+        let next = Some(offset(2 * times.len() as u64));
+        let index = place.file(0, SegmentFile::TimeIndex);
+        for len in 0..=index.len() {
+            place.disk.write_file(path(Path::new(DIR), offset(0), SegmentFile::TimeIndex), &index[..len]);
+            for next in [next, None] {
+                let segment = Segment::new(Path::new(DIR), offset(0), sound.published(), Vec::new());
+                assert_eq!(segment.learn_time_bound(&place.env, next).unwrap(), time(largest), "{len} bytes");
+            }
+        }
+        let bare = Segment::unvouched(Path::new(DIR), offset(0), sound.published(), Vec::new());
+        assert_eq!(bare.learn_time_bound(&place.env, next).unwrap(), time(largest));
+        for kind in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            place.disk.remove(path(Path::new(DIR), offset(0), kind));
         }
     }
 }
 
-// Row 70.
 #[test]
-fn a_search_by_time_begins_at_the_offset_that_is_asked_for() {
+fn the_writer_keeps_the_bound_on_times_in_step_with_what_it_publishes() {
     let place = Place::new();
-    let segment = sealed(&place, 0, &batches(0, 20));
-    assert_eq!(at_time(&place, &segment, 0, 7), Some((7, 1031)));
-    assert_eq!(at_time(&place, &segment, 1020, 35), Some((35, 1171)));
-    assert_eq!(at_time(&place, &segment, 0, 40), None);
+    let mut writer = place.create(0, shape());
+    assert_eq!(writer.segment().time_bound(), Some(NO_TIMESTAMP));
+    let mut largest = -1;
+    for batch in unordered() {
+        append(&mut writer, std::slice::from_ref(&batch));
+        largest = largest.max(header(&batch).max_timestamp);
+        assert_eq!(writer.segment().time_bound(), Some(time(largest)));
+    }
 }
 
-#[cfg(feature = "lz4")]
+// Row 116. An entry (T, O) says that nothing up to O is later than T, not that the record at O has that time.
 #[test]
-fn a_record_inside_a_compressed_batch_is_found_by_its_time() {
+fn a_search_for_a_time_begins_at_the_last_entry_before_it() {
     let place = Place::new();
-    let all: Vec<_> = (0..8_i64)
-        .map(|n| {
-            let times = [0, 3, 1, 5].map(|millis| 10 * n + millis);
-            batch_of(4 * n.cast_unsigned(), &times, 40, Compression::Lz4)
-        })
-        .collect();
-    let segment = sealed(&place, 0, &all);
-    assert_eq!(at_time(&place, &segment, 52, 0), Some((21, 53)));
-    assert_eq!(at_time(&place, &segment, 54, 0), Some((23, 55)));
-    assert_eq!(at_time(&place, &segment, 56, 0), Some((24, 60)));
-}
-
-// Row 70.
-#[test]
-fn messages_of_format_0_have_no_time_and_are_never_found_by_one() {
-    let place = Place::new();
-    let v0 = [
-        &[0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 16, 0x1f, 0xec, 0xd7, 0x0a, 0, 0, 0, 0, 0, 1][..],
-        b"k",
-        &[0, 0, 0, 1],
-        b"v",
-    ]
-    .concat();
-    place.plant(5, v0);
-    let segment = Segment::unvouched(Path::new(DIR), offset(5), Position::new(28), Vec::new());
-    assert_eq!(at_time(&place, &segment, i64::MIN, 0), None);
-    assert_eq!(at_time(&place, &segment, -1, 0), None);
+    // Times 1000, 1001, 1010, 1011, … 1290, 1291 at offsets 100 to 159, an entry for each but the first.
+    let segment = sealed(&place, 100, &batches(100, 30));
+    for (millis, expected) in [
+        (i64::MIN, None),
+        (0, None),
+        (1011, None),
+        (1012, Some((1011, 103))),
+        (1021, Some((1011, 103))),
+        (1151, Some((1141, 129))),
+        (1152, Some((1151, 131))),
+        (i64::MAX, Some((1291, 159))),
+    ] {
+        assert_eq!(floor(&place, &segment, millis), expected, "{millis}");
+    }
 }

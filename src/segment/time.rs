@@ -1,0 +1,95 @@
+//! What is known of the times in a segment without reading all of it: a bound on them, and where a search may begin.
+//!
+//! The bound is fed by the writer; of a segment that nobody writes to it is learned once, from the last entry of the
+//! time index and from the batches behind it, and kept. The invariant it owns: no published batch of a sound segment
+//! claims a time above its bound. Of a damaged range nothing is known, so that a bound says nothing of a segment that
+//! has one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::error::Result;
+use crate::fs::Env;
+use crate::index::{TimeEntry, TimeIndex};
+use crate::offset::{Offset, Timestamp};
+use crate::record::BatchHeader;
+
+use super::Segment;
+
+/// The format's "no timestamp": a bound below every time.
+pub(crate) const NO_TIMESTAMP: Timestamp = Timestamp::from_millis(-1);
+/// In place of a bound that nobody has asked for yet. A batch that claims nothing but this time is not worth a memory.
+const UNKNOWN: i64 = i64::MIN;
+
+/// A time that no record of a segment exceeds, if it is known. Read after the published size or the log end, it covers
+/// what lies below.
+#[derive(Debug)]
+pub(super) struct TimeBound(AtomicI64);
+
+impl TimeBound {
+    pub(super) fn unknown() -> TimeBound {
+        TimeBound(AtomicI64::new(UNKNOWN))
+    }
+}
+
+impl Segment {
+    /// A time that no record exceeds, −1 where none has a time; `None` if nobody has asked for it yet.
+    pub(crate) fn time_bound(&self) -> Option<Timestamp> {
+        let millis = self.time_bound.0.load(Ordering::Relaxed);
+        (millis != UNKNOWN).then_some(Timestamp::from_millis(millis))
+    }
+
+    /// The writer's word on the largest time so far, given before the batches are published.
+    pub(super) fn set_time_bound(&self, largest: Option<Timestamp>) {
+        self.time_bound.0.store(largest.unwrap_or(NO_TIMESTAMP).as_millis(), Ordering::Relaxed);
+    }
+
+    /// Finds out about the bound. `next` is the base offset of the segment behind this one.
+    ///
+    /// The last entry of the time index is believed as far as it goes: nothing up to its offset is later. In a log whose
+    /// times rise that is the whole segment; else the headers behind it are read. Without such an index all headers are.
+    /// No file stays open for this.
+    pub(crate) fn learn_time_bound(&self, env: &Env, next: Option<Offset>) -> Result<Timestamp> {
+        if let Some(known) = self.time_bound() {
+            return Ok(known);
+        }
+        let open = self.handles.read().clone();
+        let index = match &open {
+            Some(handles) => handles.time_index.clone(),
+            None => self.open_time_index(env),
+        };
+        let last = index.and_then(|index| index.last().ok().flatten()).filter(|entry| entry.offset >= self.base());
+        let mut bound = last.map_or(NO_TIMESTAMP, |entry| entry.timestamp);
+        if last.is_none_or(|entry| Some(entry.offset + 1) != next) {
+            let handles = match open {
+                Some(handles) => handles,
+                None => Arc::new(self.open_files(env)?),
+            };
+            let mut scan = self.scan_towards(&handles, last.map_or(self.base(), |entry| entry.offset))?;
+            while let Some(header) = scan.peek()? {
+                bound = bound.max(Timestamp::from_millis(header.max_timestamp));
+                scan.skip(&header);
+            }
+        }
+        self.set_time_bound(Some(bound));
+        Ok(bound)
+    }
+
+    /// An entry of the time index up to whose offset no record is as late as `target`: a search may begin at its batch,
+    /// and finds out there whether the entry is right.
+    pub(crate) fn time_floor(&self, handles: &super::Handles, target: Timestamp) -> Option<TimeEntry> {
+        // Entry (T, O) says that no record up to O is later than T, so that nothing up to O can match if T < target.
+        let earlier = Timestamp::from_millis(target.as_millis().checked_sub(1)?);
+        handles.time_index.as_ref()?.lookup(earlier).ok().flatten()
+    }
+
+    pub(super) fn open_time_index(&self, env: &Env) -> Option<Arc<TimeIndex>> {
+        let path = self.time_index_path.as_ref()?;
+        TimeIndex::open_sealed(env, path, self.base(), None).ok().map(Arc::new)
+    }
+}
+
+/// Whether an entry of the time index was made for this batch: it names the batch's largest time and its last offset.
+pub(crate) fn is_time_entry_of(entry: &TimeEntry, header: &BatchHeader) -> bool {
+    header.last_offset() == entry.offset && header.max_timestamp() == Some(entry.timestamp)
+}
