@@ -120,6 +120,12 @@ impl EpochCache {
         runs.runs.iter().all(|run| [run.first, run.last].into_iter().all(|base| self.admits(run.epoch, base)))
     }
 
+    /// Whether a walk met an epoch above the last one.
+    pub(crate) fn is_news(&self, runs: &EpochRuns) -> bool {
+        let latest = self.latest().map(|latest| latest.epoch);
+        runs.runs.iter().any(|run| run.epoch > latest)
+    }
+
     /// Whether a batch of this epoch may begin at `base`; `None` stands for a format that has no epochs.
     fn admits(&self, epoch: Option<i32>, base: Offset) -> bool {
         match (self.epoch_for_offset(base), epoch) {
@@ -166,11 +172,6 @@ impl EpochRuns {
     /// Goes on with the batches of another walk.
     pub(crate) fn append(&mut self, later: EpochRuns) {
         later.runs.into_iter().for_each(|run| self.push(run));
-    }
-
-    /// Whether any batch had an epoch.
-    pub(crate) fn have_epochs(&self) -> bool {
-        self.runs.iter().any(|run| run.epoch.is_some())
     }
 
     fn push(&mut self, next: EpochRun) {

@@ -68,6 +68,14 @@ pub enum Error {
         /// The log end that was found.
         actual: Offset,
     },
+    /// A batch has an earlier leader epoch than a batch before it: its leader was replaced, or what it knows nothing of
+    /// was not cut off.
+    StaleLeaderEpoch {
+        /// The batch's epoch.
+        given: i32,
+        /// The latest epoch of the batches before it.
+        latest: i32,
+    },
     /// The log would grow past the largest offset of the format, 2^63 − 1.
     OffsetsExhausted,
     /// A codec that this build was made without, or that the format does not know.
@@ -187,6 +195,7 @@ impl Error {
             | Error::InvalidRecord { .. }
             | Error::InvalidBatch { .. }
             | Error::UnexpectedLogEnd { .. }
+            | Error::StaleLeaderEpoch { .. }
             | Error::OffsetsExhausted
             | Error::UnsupportedCompression { .. }
             | Error::AlreadyOpen { .. }
@@ -245,6 +254,9 @@ impl fmt::Display for Error {
             Error::InvalidBatch { position, reason } => write!(f, "the batch at byte {position} of the call {reason}"),
             Error::UnexpectedLogEnd { expected, actual } => {
                 write!(f, "the log ends at {actual}, the caller expected {expected}")
+            }
+            Error::StaleLeaderEpoch { given, latest } => {
+                write!(f, "leader epoch {given} comes after epoch {latest}")
             }
             Error::OffsetsExhausted => write!(f, "the log has reached the largest offset of the format"),
             Error::UnsupportedCompression { codec } => {

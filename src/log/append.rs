@@ -84,9 +84,12 @@ impl AppendOptions {
         self
     }
 
-    /// The leader epoch that is stamped on the batches.
+    /// The leader epoch that is stamped on the batches; a negative one is none. The first batch of an epoch is written
+    /// only after the epoch was made durable, once an election. One that is earlier than that of a batch in the log is
+    /// refused with `StaleLeaderEpoch`: so that a leader that was replaced cannot append, and logs can be compared by
+    /// epochs.
     pub fn leader_epoch(mut self, epoch: i32) -> AppendOptions {
-        self.leader_epoch = Some(epoch);
+        self.leader_epoch = (epoch >= 0).then_some(epoch);
         self
     }
 
@@ -165,13 +168,14 @@ impl Shared {
             timestamp_type: config.message_timestamp_type,
         };
         let mut batches = validate_client_batches(encoded, &rules)?;
+        let leader_epoch = options.leader_epoch.unwrap_or(NO_LEADER_EPOCH);
         let mut incoming: Vec<Incoming<'_>> = batches
             .iter_mut()
             .map(|batch| Incoming {
                 rest: &encoded[batch.records_range()],
-                header: batch.header,
+                header: BatchHeader { leader_epoch, ..batch.header },
                 head: {
-                    set_leader_epoch(&mut batch.head, options.leader_epoch.unwrap_or(NO_LEADER_EPOCH));
+                    set_leader_epoch(&mut batch.head, leader_epoch);
                     &mut batch.head
                 },
             })
@@ -215,6 +219,7 @@ impl Shared {
             // Batches that unfold to billions of records: no segment has room for so many offsets.
             return Err(Error::InvalidRecord { index: 0, reason: InvalidRecord::TooMany });
         }
+        self.learn_epochs(&mut writer, batches.iter().map(|batch| &batch.header))?;
         let rolled = match writer.must_roll(size_bytes, last_offset, appended.timestamp, now)? {
             Some(_) => {
                 self.roll_locked(&mut writer)?;

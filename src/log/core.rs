@@ -17,6 +17,7 @@ use crate::offset::Offset;
 use crate::record::DecodeLimits;
 use crate::segment::{Handles, Segment};
 
+use super::epochs::Epochs;
 use super::report::RecoveryReport;
 
 /// The `errno` of too many open files in this process, and in the whole system.
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     /// Whether offsets may be missing between batches, as compaction and followers leave them.
     gaps_allowed: AtomicBool,
     max_decompressed_bytes: AtomicU64,
+    pub(crate) epochs: Mutex<Epochs>,
     open_segments: Mutex<OpenSegments>,
     report: RwLock<Arc<RecoveryReport>>,
 }
@@ -94,6 +96,7 @@ impl Core {
             generation: AtomicU64::new(0),
             gaps_allowed: AtomicBool::new(true),
             max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),
+            epochs: Mutex::new(Epochs::default()),
             open_segments: Mutex::new(OpenSegments { queue: VecDeque::new(), limit: max_open_segments }),
             report: RwLock::new(Arc::new(RecoveryReport::default())),
         }

@@ -5,6 +5,7 @@
 //! | `open/` | claim a directory, judge its names, recover its segments; the same judgement in memory, for readers without a lock |
 //! | `shared`, `writer` | what all handles share; what stands under the writer mutex |
 //! | `append`, `durability`, `worker` | append and roll; group commit; the background |
+//! | `epochs`, `follower` | leader epochs; appending what a leader wrote |
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards |
 //! | `report` | what a log says about itself |
 //! | `check/` | whether its files are what was written, without changing them |
@@ -27,6 +28,7 @@ mod append;
 mod check;
 mod core;
 mod durability;
+mod epochs;
 mod open;
 mod read;
 mod report;
@@ -43,7 +45,7 @@ pub use check::{Checked, Finding, FindingKind, IntegrityReport, Severity};
 pub use read::Reader;
 pub use read::records::{Batches, Records};
 pub use read::reversed::RecordsReversed;
-pub use report::{Damage, Fate, Leftover, RecoveryReport, SegmentInfo, Stats, TornTail, Trust};
+pub use report::{Damage, Fate, Leftover, LostEpochs, RecoveryReport, SegmentInfo, Stats, TornTail, Trust};
 
 use shared::Shared;
 

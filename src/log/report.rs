@@ -22,6 +22,8 @@ pub struct RecoveryReport {
     pub damage: Vec<Damage>,
     /// Files that were left over from an interrupted operation, and what became of them.
     pub leftovers: Vec<Leftover>,
+    /// Why the leader epochs were read from the batches again, if they were.
+    pub lost_epochs: Option<LostEpochs>,
     /// Files that belong neither to kstore nor to Kafka. They stay as they are.
     pub foreign: Vec<PathBuf>,
 }
@@ -86,6 +88,23 @@ impl Damage {
             reason: damaged.reason,
         }
     }
+}
+
+/// Why `leader-epoch-checkpoint` was not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostEpochs {
+    /// It is missing or empty, and batches have epochs.
+    Missing,
+    /// Its content is none of such a file.
+    Damaged {
+        /// Where in the file.
+        position: Position,
+        /// What was found, and what was expected.
+        reason: Corruption,
+    },
+    /// Batches have other epochs than it says.
+    Contradicted,
 }
 
 /// A file left over from an interrupted operation.

@@ -1,6 +1,7 @@
 //! What all handles of one open log share, and how it is opened, reopened and closed.
 //!
-//! Lock order: durability gate (never held over anything else) · writer mutex → segments → gathered index entries. No
+//! Lock order: durability gate (never held over anything else) · writer mutex → segments → gathered index entries, and writer
+//! mutex → leader epochs. No
 //! user code runs under a lock. The invariant it owns: the directory stays locked from before its first byte is read
 //! for recovery until after its last byte is written.
 
@@ -96,8 +97,9 @@ impl Shared {
     }
 
     fn install(&self, readable: Readable) {
-        let Readable { segments, bounds, report } = readable;
+        let Readable { segments, bounds, epochs, report } = readable;
         self.written_end.store(bounds.log_end.value(), Ordering::Release);
+        self.core.install_epochs(epochs);
         self.core.install(segments, bounds, report);
     }
 

@@ -99,7 +99,8 @@ impl Writer {
             appended: Amount::default(),
             locks: Some(locks),
         };
-        (writer, Readable { segments: loaded.segments, bounds: loaded.bounds, report: loaded.report })
+        let Loaded { segments, bounds, epochs, report, .. } = loaded;
+        (writer, Readable { segments, bounds, epochs, report })
     }
 
     /// Goes on with what a reopening loaded.

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{LogConfig, OnDamage};
+use crate::epoch::EpochRuns;
 use crate::error::{Error, Result};
 use crate::fs::{Env, OpenMode};
 use crate::offset::{Offset, Position};
@@ -20,6 +21,7 @@ use crate::state::{ActiveFile, Found, IndexMarks, RecoveryPoint, Sections, State
 use super::directory::{self, Listing, Source};
 use super::recovery::{self, Chain};
 use crate::log::core::Bounds;
+use crate::log::epochs::{self, Epochs, Seen};
 use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, Trust};
 
 /// A log that is ready to be written to.
@@ -27,6 +29,7 @@ use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, Trust};
 pub(crate) struct Loaded {
     pub(crate) segments: BTreeMap<Offset, Arc<Segment>>,
     pub(crate) bounds: Bounds,
+    pub(crate) epochs: Epochs,
     pub(crate) active: SegmentWriter,
     /// What the state file says, or would say if it were written now.
     pub(crate) state: State,
@@ -42,6 +45,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Readable {
     pub(crate) segments: BTreeMap<Offset, Arc<Segment>>,
     pub(crate) bounds: Bounds,
+    pub(crate) epochs: Epochs,
     pub(crate) report: RecoveryReport,
 }
 
@@ -118,11 +122,13 @@ impl Loader<'_> {
         let logs = listing.logs(self.dir);
         let state = found.state().copied();
         if !disturbed && let Some(state) = state {
-            match belief(self.env, &logs, &state, state_file.read_sections()?)? {
-                Belief::Clean(sizes) => return self.load_clean(state, &sizes, report),
+            let mut witness = EpochRuns::default();
+            match belief(self.env, &logs, &state, state_file.read_sections()?, &mut witness)? {
+                Belief::Clean(sizes) => return self.load_clean(state, &sizes, witness, report),
                 Belief::FromRecoveryPoint => {
                     report.trust = Trust::FromRecoveryPoint;
-                    let chain = self.recover_above(&logs, &state, &mut report)?;
+                    let mut chain = self.recover_above(&logs, &state, &mut report)?;
+                    chain.seen.witness = witness;
                     if chain.damage().is_empty() || self.config.on_damage != OnDamage::CutAsKafka {
                         return self.finish(state_file, Some(state), chain, report);
                     }
@@ -137,7 +143,13 @@ impl Loader<'_> {
     }
 
     /// Closed cleanly: nothing is read but the batch of the witness.
-    fn load_clean(&self, state: State, sizes: &BTreeMap<Offset, u64>, report: RecoveryReport) -> Result<Loaded> {
+    fn load_clean(
+        &self,
+        state: State,
+        sizes: &BTreeMap<Offset, u64>,
+        witness: EpochRuns,
+        mut report: RecoveryReport,
+    ) -> Result<Loaded> {
         let known = KnownIndexes {
             offset_entries: state.index_marks.offset_entries,
             time_entries: state.index_marks.time_entries,
@@ -157,7 +169,26 @@ impl Loader<'_> {
             synced: state.log_end,
             gaps_allowed: state.gaps_allowed,
         };
-        Ok(Loaded { segments, bounds, active, state, marked_clean: true, refused: None, report })
+        let seen = Seen { witness, ..Seen::default() };
+        let epochs = self.epochs(&segments, &seen, bounds, true, &mut report)?;
+        Ok(Loaded { segments, bounds, epochs, active, state, marked_clean: true, refused: None, report })
+    }
+
+    /// The leader epochs, and their file in step with them, unless appends are refused.
+    fn epochs(
+        &self,
+        segments: &BTreeMap<Offset, Arc<Segment>>,
+        seen: &Seen,
+        bounds: Bounds,
+        is_writable: bool,
+        report: &mut RecoveryReport,
+    ) -> Result<Epochs> {
+        let (mut epochs, lost) = epochs::judge(self.env, self.dir, segments, seen, (bounds.log_start, bounds.log_end))?;
+        report.lost_epochs = lost;
+        if is_writable {
+            epochs::keep(self.env, self.dir, &mut epochs, self.sync_failed)?;
+        }
+        Ok(epochs)
     }
 
     /// Goes on with a segment. Should its indexes not be what the state says, they are made anew.
@@ -236,13 +267,15 @@ impl Loader<'_> {
             sync_failed: false,
             damage_accepted: !report.damage.is_empty() && refused.is_none(),
         };
+        let bounds = Bounds { log_start, log_end: next_offset, synced: next_offset, gaps_allowed };
+        // Before the state: the recovery point passes no batch whose epoch is not in the file.
+        let epochs = self.epochs(&chain.segments, &chain.seen, bounds, refused.is_none(), &mut report)?;
         if refused.is_none() {
             // What was recovered is durable; from here on the state vouches for it.
             state_file.write(&state)?;
             state_file.sync()?;
         }
-        let bounds = Bounds { log_start, log_end: next_offset, synced: next_offset, gaps_allowed };
-        Ok(Loaded { segments: chain.segments, bounds, active, state, marked_clean: false, refused, report })
+        Ok(Loaded { segments: chain.segments, bounds, epochs, active, state, marked_clean: false, refused, report })
     }
 
     fn log_start(&self, before: Option<&State>, chain: &Chain) -> Offset {
@@ -307,14 +340,16 @@ pub(crate) enum Belief {
 }
 
 /// Compares a state with the directory. We take the clean mark back, durably, before we change anything: where the end
-/// of a log that is marked clean differs from its state, somebody else appended.
+/// of a log that is marked clean differs from its state, somebody else appended. `witness` is told of the batch that
+/// bears witness.
 pub(crate) fn belief(
     env: &Env,
     logs: &BTreeMap<Offset, Source>,
     state: &State,
     sections: Option<Sections>,
+    witness: &mut EpochRuns,
 ) -> Result<Belief> {
-    if !state_holds(env, logs, state)? {
+    if !state_holds(env, logs, state, witness)? {
         return Ok(Belief::None);
     }
     if !state.clean {
@@ -333,7 +368,12 @@ pub(crate) fn belief(
 }
 
 /// Whether the batch that the state calls its witness still stands where it says: one read.
-pub(crate) fn state_holds(env: &Env, logs: &BTreeMap<Offset, Source>, state: &State) -> Result<bool> {
+pub(crate) fn state_holds(
+    env: &Env,
+    logs: &BTreeMap<Offset, Source>,
+    state: &State,
+    epochs: &mut EpochRuns,
+) -> Result<bool> {
     let Some(witness) = state.witness else {
         // Nothing was durable yet, so that there is nothing to contradict but the name of the one segment.
         let at_start = state.recovery_point.position == Position::ZERO;
@@ -346,18 +386,23 @@ pub(crate) fn state_holds(env: &Env, logs: &BTreeMap<Offset, Source>, state: &St
         return Ok(false);
     }
     match witnessed_batch(log, &witness, end) {
-        Ok(stands) => Ok(stands),
+        Ok(Some(header)) => {
+            epochs.note(&header);
+            Ok(true)
+        }
+        Ok(None) => Ok(false),
         Err(Error::Corrupt { .. }) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-fn witnessed_batch(log: Arc<LogFile>, witness: &Witness, end: Position) -> Result<bool> {
+fn witnessed_batch(log: Arc<LogFile>, witness: &Witness, end: Position) -> Result<Option<BatchHeader>> {
     let mut scan = Scanner::new(log, witness.position, end);
-    let Some(header) = scan.peek()? else { return Ok(false) };
+    let Some(header) = scan.peek()? else { return Ok(None) };
     let same = header.crc == witness.crc && header.last_offset() == witness.last_offset;
     let base = header.base_offset().unwrap_or(witness.base_offset);
-    Ok(same && base == witness.base_offset && verify_crc(scan.batch(&header)?, &header).is_ok())
+    let stands = same && base == witness.base_offset && verify_crc(scan.batch(&header)?, &header).is_ok();
+    Ok(stands.then_some(header))
 }
 
 /// The witness that a batch makes.

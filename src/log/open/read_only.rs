@@ -21,6 +21,7 @@ use super::directory::{self, Listing, Source};
 use super::load::{Belief, belief};
 use super::recovery::{file_size, missing_end};
 use crate::log::core::{Bounds, Core};
+use crate::log::epochs::{self, Seen, Span};
 use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
 
 /// Opens a directory for reading what is there now.
@@ -35,16 +36,18 @@ pub(crate) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
         report.leftovers.push(Leftover { path, fate: Fate::Kept });
     }
     let (found, sections) = state::read(env, &dir)?;
-    let mut opening = Opening { env, dir: &dir, logs: &logs, report, segments: BTreeMap::new() };
+    let mut opening = Opening { env, dir: &dir, logs: &logs, report, segments: BTreeMap::new(), seen: Seen::default() };
     let bounds = match found.state() {
-        Some(state) if !disturbed => match belief(env, &logs, state, sections)? {
+        Some(state) if !disturbed => match belief(env, &logs, state, sections, &mut opening.seen.witness)? {
             Belief::Clean(sizes) => opening.clean(state, &sizes),
             Belief::FromRecoveryPoint => opening.above(state)?,
             Belief::None => opening.foreign(Some(state))?,
         },
         state => opening.foreign(state)?,
     };
-    let Opening { mut report, segments, .. } = opening;
+    let Opening { mut report, segments, seen, .. } = opening;
+    let (epochs, lost) = epochs::judge(env, &dir, &segments, &seen, (bounds.log_start, bounds.log_end))?;
+    report.lost_epochs = lost;
     if was_locked || is_locked(env, &dir) {
         // The end of a log that somebody is writing, or was until a moment ago, is his affair.
         report.torn.clear();
@@ -53,6 +56,7 @@ pub(crate) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
     let core =
         Core::new(env.clone(), Arc::clone(&dir), defaults.max_open_segments, defaults.max_decompressed_message_bytes);
     core.set_read_only();
+    core.install_epochs(epochs);
     core.install(segments, bounds, report);
     Ok(Arc::new(core))
 }
@@ -67,6 +71,7 @@ struct Opening<'a> {
     logs: &'a BTreeMap<Offset, Source>,
     report: RecoveryReport,
     segments: BTreeMap<Offset, Arc<Segment>>,
+    seen: Seen,
 }
 
 impl Opening<'_> {
@@ -116,6 +121,7 @@ impl Opening<'_> {
         let nothing_here = self.logs.is_empty() && state.is_none();
         self.report.trust = if nothing_here { Trust::Clean } else { Trust::Foreign };
         let first = self.logs.keys().next().copied().unwrap_or_default();
+        self.seen.span = Span::Tail;
         let mut sizes = BTreeMap::new();
         for (&base, source) in self.logs {
             sizes.insert(base, file_size(self.env, &source.path)?);
@@ -169,7 +175,7 @@ impl Opening<'_> {
         let log = Arc::new(LogFile::open(self.env, &source.path, OpenMode::Read)?);
         let end = Position::new(log.len()?.max(start.value()));
         let recovery = Recovery { log: &log, base, start, next_offset, end, upper, gaps_allowed, search_behind };
-        let found = recover(&recovery, |_, _, _| {})?;
+        let found = recover(&recovery, |_, header, _| self.seen.walked.note(header))?;
         self.report.scanned_bytes += found.good_end - start;
         Ok(found)
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::OnDamage;
+use crate::epoch::EpochRuns;
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::{Env, OpenMode};
 use crate::index::{OffsetIndex, TimeIndex};
@@ -25,6 +26,7 @@ use crate::state::{State, Witness};
 use super::directory::{self, Source};
 use super::load::{Loader, witness_of};
 use super::torn;
+use crate::log::epochs::{Seen, Span};
 use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, TornTail};
 
 /// How much is written at once when bytes that may not be on disk are written again.
@@ -39,6 +41,7 @@ pub(crate) struct Chain {
     pub(crate) next_offset: Offset,
     pub(crate) witness: Option<Witness>,
     pub(crate) gaps_allowed: bool,
+    pub(crate) seen: Seen,
     /// Damage that lies in no segment's file: an end that is missing.
     lost: Vec<Damage>,
 }
@@ -108,7 +111,8 @@ pub(crate) fn recover_from(
             return set_aside(loader, base, std::iter::once((&base, source)).chain(rest), report);
         }
         let start = if base == point.segment_base { point.position } else { Position::ZERO };
-        let judged = judge_segment(loader, source, base, (start, due), upper, Some(state), chain.gaps_allowed)?;
+        let mut judged = judge_segment(loader, source, base, (start, due), upper, Some(state), chain.gaps_allowed)?;
+        chain.seen.walked.append(std::mem::take(&mut judged.epochs));
         report.scanned_bytes += judged.found.good_end - start;
         if let Some((position, header)) = &judged.found.last_batch {
             chain.witness = Some(witness_of(base, *position, header));
@@ -137,6 +141,7 @@ pub(crate) fn recover_all(
     // damage in a log that had none: behind it a hole stays an error for whoever reads across it.
     let gaps_allowed = !filled.is_empty() && before.is_none_or(|state| state.gaps_allowed);
     let mut chain = Chain { gaps_allowed, ..Chain::default() };
+    chain.seen.span = Span::Whole;
     let mut rest = logs.iter().peekable();
     while let Some((&base, source)) = rest.next() {
         let upper = filled.range(base + 1..).next().copied();
@@ -145,6 +150,7 @@ pub(crate) fn recover_all(
             continue;
         }
         let mut judged = judge_segment(loader, source, base, (Position::ZERO, base), upper, None, true)?;
+        chain.seen.walked.append(std::mem::take(&mut judged.epochs));
         report.scanned_bytes += judged.found.good_end.value();
         let follows_a_gap = chain.last.is_some() && base > chain.next_offset && filled.contains(&base);
         chain.gaps_allowed |= judged.found.gaps || follows_a_gap;
@@ -236,6 +242,7 @@ fn remove_empty(loader: &Loader<'_>, base: Offset, report: &mut RecoveryReport) 
 struct Judged {
     log: Arc<LogFile>,
     indexes: GrowingIndexes,
+    epochs: EpochRuns,
     found: Recovered,
 }
 
@@ -268,12 +275,16 @@ fn judge_segment(
     };
     let search_behind = state.is_none();
     let recovery = Recovery { log: &log, base, start, next_offset: due, end, upper, gaps_allowed, search_behind };
-    let mut found = recover(&recovery, |position, _, facts| indexes.note_batch(position, facts))?;
+    let mut epochs = EpochRuns::default();
+    let mut found = recover(&recovery, |position, header, facts| {
+        indexes.note_batch(position, facts);
+        epochs.note(header);
+    })?;
     found.damage.splice(..0, below);
     if loader.sync_failed {
         write_again(&log, start, found.good_end)?;
     }
-    Ok(Judged { log, indexes, found })
+    Ok(Judged { log, indexes, epochs, found })
 }
 
 /// The indexes as of the recovery point, if their files still hold what the state says.
@@ -380,7 +391,7 @@ fn write_again(log: &Arc<LogFile>, start: Position, end: Position) -> Result<()>
 
 /// Cuts off what lies behind the good batches, keeps it aside, and makes the rest durable.
 fn keep_good(loader: &Loader<'_>, base: Offset, judged: Judged, report: &mut RecoveryReport) -> Result<Last> {
-    let Judged { log, mut indexes, found } = judged;
+    let Judged { log, mut indexes, found, .. } = judged;
     if let Some(tail) = found.tail {
         let kept = torn::keep_tail(loader.env, loader.dir, base, &log, &tail)?;
         report.torn.push(torn_report(&log, &tail, kept));
@@ -410,7 +421,7 @@ fn torn_report(log: &Arc<LogFile>, tail: &Tail, kept: Option<PathBuf>) -> TornTa
 
 /// The end of a segment is damaged, and a later segment, or something that looks like batches, follows: it stays.
 fn damaged_end(base: Offset, judged: Judged, tail: Tail, next_offset: Offset) -> Result<Last> {
-    let Judged { log, mut indexes, mut found } = judged;
+    let Judged { log, mut indexes, mut found, .. } = judged;
     let first_offset = found.next_offset;
     found.damage.push(DamagedRange {
         start: tail.start,
@@ -458,7 +469,7 @@ fn rebuild_cut(
     judged: Judged,
     report: &mut RecoveryReport,
 ) -> Result<(Last, Option<Witness>)> {
-    let Judged { log, indexes, found } = judged;
+    let Judged { log, indexes, found, .. } = judged;
     drop(indexes);
     let tail = found.tail.expect("what is to be cut was made a tail");
     let kept = torn::keep_tail(loader.env, loader.dir, base, &log, &tail)?;

@@ -4,6 +4,7 @@ mod bench;
 mod callbacks;
 mod damage;
 mod durability;
+mod epochs;
 mod faults;
 mod hostile;
 mod leftovers;
