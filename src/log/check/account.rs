@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::epoch::EpochRuns;
 use crate::error::{Corruption, Error, Result};
 use crate::fs::Env;
 use crate::index::{OffsetIndex, TimeIndex};
@@ -60,7 +61,7 @@ impl Account {
             report.add(Severity::Error, &path, None, None, FindingKind::Content(reason));
         }
         let holds = match found.state() {
-            Some(state) if !live => state_holds(env, logs, state)?,
+            Some(state) if !live => state_holds(env, logs, state, &mut EpochRuns::default())?,
             Some(_) => true,
             None => false,
         };
