@@ -7,12 +7,14 @@
 //! |---|---|---|
 //! | `max_message_bytes` | 2147483647 | 1048588 |
 //! | `retention_ms` | none | 604800000 |
+//! | `message_timestamp_after_max_ms` | none | 3600000 |
 //!
 //! Everything else is equal. The invariant it owns: a `LogConfig` that [`LogConfig::check`] passed holds no value and
 //! no combination of values that the engine cannot honour.
 
 use crate::error::{Error, Result};
-use crate::record::{Compression, TimestampType};
+use crate::offset::Timestamp;
+use crate::record::{Compression, TimestampBounds, TimestampType};
 
 /// The largest segment, and the largest position of the format: 2^31 − 1 bytes.
 pub(crate) const MAX_SEGMENT_BYTES: u64 = i32::MAX as u64;
@@ -45,6 +47,8 @@ pub struct LogConfig {
     pub(crate) max_message_bytes: u64,
     pub(crate) max_decompressed_message_bytes: u64,
     pub(crate) message_timestamp_type: TimestampType,
+    pub(crate) message_timestamp_before_max_ms: Option<u64>,
+    pub(crate) message_timestamp_after_max_ms: Option<u64>,
     pub(crate) compression: Compression,
     pub(crate) sync_policy: SyncPolicy,
     pub(crate) max_unsynced_bytes: Option<u64>,
@@ -142,6 +146,8 @@ impl Default for LogConfig {
             max_message_bytes: MAX_SEGMENT_BYTES,
             max_decompressed_message_bytes: MAX_DECOMPRESSED_MESSAGE_BYTES,
             message_timestamp_type: TimestampType::CreateTime,
+            message_timestamp_before_max_ms: None,
+            message_timestamp_after_max_ms: None,
             compression: Compression::None,
             sync_policy: SyncPolicy::Never,
             max_unsynced_bytes: None,
@@ -165,7 +171,10 @@ const MAX_DECOMPRESSED_MESSAGE_BYTES: u64 = 2_147_483_639;
 impl LogConfig {
     /// Kafka's own defaults.
     pub fn kafka() -> LogConfig {
-        LogConfig::default().max_message_bytes(1_048_588).retention_ms(7 * 24 * 60 * 60 * 1000)
+        LogConfig::default()
+            .max_message_bytes(1_048_588)
+            .retention_ms(7 * 24 * 60 * 60 * 1000)
+            .message_timestamp_after_max_ms(3_600_000)
     }
 
     /// For a device with `cap_bytes` for the log, which loses its oldest records rather than the newest:
@@ -241,6 +250,23 @@ impl LogConfig {
     /// Whether records keep the caller's time or get the time of their append. Create time unless set.
     pub fn message_timestamp_type(mut self, timestamp_type: TimestampType) -> LogConfig {
         self.message_timestamp_type = timestamp_type;
+        self
+    }
+
+    /// How far a record's timestamp may lie before the time of its append; one that lies further is refused, as
+    /// [`InvalidRecord::TimestampTooEarly`](crate::InvalidRecord::TimestampTooEarly). Under log append time it does not
+    /// count. Milliseconds, no bound unless set (which Kafka writes as 2^63 − 1).
+    pub fn message_timestamp_before_max_ms(mut self, millis: impl Into<Option<u64>>) -> LogConfig {
+        self.message_timestamp_before_max_ms = millis.into();
+        self
+    }
+
+    /// How far a record's timestamp may lie behind the time of its append; one that lies further is refused, as
+    /// [`InvalidRecord::TimestampTooLate`](crate::InvalidRecord::TimestampTooLate). Under log append time it does not
+    /// count. A record far in the future would keep its segment from growing old. Milliseconds, no bound unless set
+    /// (Kafka: one hour).
+    pub fn message_timestamp_after_max_ms(mut self, millis: impl Into<Option<u64>>) -> LogConfig {
+        self.message_timestamp_after_max_ms = millis.into();
         self
     }
 
@@ -379,6 +405,16 @@ impl LogConfig {
     /// Whether there is anything for a look at old segments to find.
     pub(crate) fn retains_less_than_all(&self) -> bool {
         self.retention_ms.is_some() || self.retention_bytes.is_some() || self.max_bytes.is_some()
+    }
+
+    /// Between which timestamps a record must lie that is appended now.
+    pub(crate) fn timestamp_bounds(&self, now: Timestamp) -> TimestampBounds {
+        match self.message_timestamp_type {
+            TimestampType::CreateTime => {
+                TimestampBounds::around(now, self.message_timestamp_before_max_ms, self.message_timestamp_after_max_ms)
+            }
+            TimestampType::LogAppendTime => TimestampBounds::NONE,
+        }
     }
 
     /// The interval of the sync policy, if it has one.

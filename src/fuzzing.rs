@@ -13,7 +13,7 @@ use crate::index::{OffsetIndex, TimeIndex};
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::{
     BatchBuilder, BatchHeader, BatchStamp, ClientRules, Compression, DecodeLimits, DecodedBatch, StoredRecords,
-    StoredRecordsReversed, TimestampType, validate_client_batches, verify_crc,
+    StoredRecordsReversed, TimestampBounds, TimestampType, validate_client_batches, verify_crc,
 };
 
 mod directory;
@@ -161,7 +161,8 @@ fn encode_again(batch: &DecodedBatch) {
 
 fn validate(bytes: &[u8]) {
     for timestamp_type in [TimestampType::CreateTime, TimestampType::LogAppendTime] {
-        let rules = ClientRules { max_batch_bytes: 1 << 20, limits: LIMITS, now: NOW, timestamp_type };
+        let bounds = TimestampBounds::NONE;
+        let rules = ClientRules { max_batch_bytes: 1 << 20, limits: LIMITS, now: NOW, timestamp_type, bounds };
         let Ok(batches) = validate_client_batches(bytes, &rules) else { continue };
         for batch in batches {
             let stored = [&batch.head[..], &bytes[batch.records_range()]].concat();

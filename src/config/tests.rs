@@ -11,7 +11,10 @@ fn refused(config: &LogConfig) -> &'static str {
 
 #[test]
 fn the_table_of_differences_to_kafka_is_the_whole_difference() {
-    let like_kafka = LogConfig::default().max_message_bytes(1_048_588).retention_ms(604_800_000);
+    let like_kafka = LogConfig::default()
+        .max_message_bytes(1_048_588)
+        .retention_ms(604_800_000)
+        .message_timestamp_after_max_ms(3_600_000);
     assert_eq!(like_kafka, LogConfig::kafka());
     assert_ne!(LogConfig::default(), LogConfig::kafka());
 }
@@ -29,6 +32,9 @@ fn the_defaults_pass_and_have_kafkas_values() {
         assert_eq!((config.retention_bytes, config.max_bytes), (None, None));
     }
     assert_eq!(LogConfig::kafka().max_message_bytes, 1_048_588);
+    assert_eq!(LogConfig::kafka().message_timestamp_after_max_ms, Some(3_600_000));
+    // Kafka's 2^63 − 1 milliseconds are no bound.
+    assert_eq!(LogConfig::kafka().message_timestamp_before_max_ms, None);
     assert_eq!((LogConfig::default().retention_ms, LogConfig::kafka().retention_ms), (None, Some(604_800_000)));
 }
 

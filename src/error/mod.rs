@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::offset::{Offset, Position};
+use crate::offset::{Offset, Position, Timestamp};
 
 mod corruption;
 
@@ -418,6 +418,20 @@ pub enum InvalidRecord {
     },
     /// More records or headers than a batch can count.
     TooMany,
+    /// A timestamp that lies further before the time of the append than `message_timestamp_before_max_ms` allows.
+    TimestampTooEarly {
+        /// The record's timestamp.
+        timestamp: Timestamp,
+        /// The earliest one that would have been accepted.
+        earliest: Timestamp,
+    },
+    /// A timestamp that lies further behind the time of the append than `message_timestamp_after_max_ms` allows.
+    TimestampTooLate {
+        /// The record's timestamp.
+        timestamp: Timestamp,
+        /// The latest one that would have been accepted.
+        latest: Timestamp,
+    },
 }
 
 impl fmt::Display for InvalidRecord {
@@ -426,6 +440,12 @@ impl fmt::Display for InvalidRecord {
             InvalidRecord::TooLarge { size_bytes } => write!(f, "has {size_bytes} bytes, more than the format allows"),
             InvalidRecord::NegativeTimestamp { millis } => write!(f, "has the negative timestamp {millis}"),
             InvalidRecord::TooMany => write!(f, "is one more than a batch can count"),
+            InvalidRecord::TimestampTooEarly { timestamp, earliest } => {
+                write!(f, "has timestamp {timestamp}, expected {earliest} or later")
+            }
+            InvalidRecord::TimestampTooLate { timestamp, latest } => {
+                write!(f, "has timestamp {timestamp}, expected {latest} or earlier")
+            }
         }
     }
 }
@@ -461,6 +481,13 @@ pub enum InvalidBatch {
     },
     /// The batch claims log append time, which only the log assigns.
     LogAppendTime,
+    /// One of its records is not acceptable.
+    Record {
+        /// The record's place in the batch, counted from 0.
+        index: u64,
+        /// What is wrong with it.
+        reason: InvalidRecord,
+    },
 }
 
 impl fmt::Display for InvalidBatch {
@@ -478,6 +505,7 @@ impl fmt::Display for InvalidBatch {
                 write!(f, "has producer {producer_id} and base sequence {base_sequence}, expected one from 0")
             }
             InvalidBatch::LogAppendTime => write!(f, "claims log append time, which only the log assigns"),
+            InvalidBatch::Record { index, reason } => write!(f, "holds record {index}, which {reason}"),
         }
     }
 }

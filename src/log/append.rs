@@ -143,6 +143,7 @@ impl Shared {
         }
         let config = Arc::clone(&self.config.read());
         let now = self.core.env().wall_clock();
+        builder.check_timestamps(&config.timestamp_bounds(now))?;
         let stamp = BatchStamp {
             now,
             timestamp_type: config.message_timestamp_type,
@@ -166,6 +167,7 @@ impl Shared {
             limits: self.core.decode_limits(),
             now,
             timestamp_type: config.message_timestamp_type,
+            bounds: config.timestamp_bounds(now),
         };
         let mut batches = validate_client_batches(encoded, &rules)?;
         let leader_epoch = options.leader_epoch.unwrap_or(NO_LEADER_EPOCH);

@@ -9,6 +9,7 @@ use super::compression::{Compression, Compressor};
 use super::header::{BatchHeader, TimestampType};
 use super::layout::{self, HEADER_BYTES, OVERHEAD_BYTES};
 use super::slot;
+use super::validate::TimestampBounds;
 use super::varint::{
     MAX_VARINT_BYTES, MAX_VARLONG_BYTES, Varints, length_of_varint, length_of_varlong, put_varint, put_varlong,
 };
@@ -43,6 +44,8 @@ pub struct BatchBuilder {
     base_timestamp: Option<Timestamp>,
     /// The largest timestamp that a record brought along.
     max_timestamp: Option<Timestamp>,
+    /// The smallest one.
+    min_timestamp: Option<Timestamp>,
     /// Whether a record came without a timestamp.
     needs_now: bool,
 }
@@ -88,6 +91,7 @@ impl BatchBuilder {
             count: 0,
             base_timestamp: None,
             max_timestamp: None,
+            min_timestamp: None,
             needs_now: false,
         }
     }
@@ -109,6 +113,10 @@ impl BatchBuilder {
         }
         self.needs_now |= record.timestamp.is_none();
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
+        self.min_timestamp = match (self.min_timestamp, record.timestamp) {
+            (Some(smallest), Some(timestamp)) => Some(smallest.min(timestamp)),
+            (known, timestamp) => known.or(timestamp),
+        };
         fields.put(&mut self.encoded, &record);
         self.count += 1;
         Ok(())
@@ -143,7 +151,36 @@ impl BatchBuilder {
         self.count = 0;
         self.base_timestamp = None;
         self.max_timestamp = None;
+        self.min_timestamp = None;
         self.needs_now = false;
+    }
+
+    /// Refuses a batch with a timestamp outside the bounds, naming the first record that has one. Records without a
+    /// timestamp get the time of the append, which is inside.
+    pub(crate) fn check_timestamps(&self, bounds: &TimestampBounds) -> Result<()> {
+        let inside = |timestamp: Option<Timestamp>| timestamp.is_none_or(|timestamp| bounds.check(timestamp).is_ok());
+        if inside(self.min_timestamp) && inside(self.max_timestamp) { Ok(()) } else { self.check_each(bounds) }
+    }
+
+    #[cold]
+    fn check_each(&self, bounds: &TimestampBounds) -> Result<()> {
+        let mut rest = &self.encoded[HEADER_BYTES..];
+        for index in 0..self.count {
+            let (body, after) = slot::split_own_record(rest);
+            let (timestamp_delta, _) = slot::split_own_timestamp(body);
+            // What was deferred has either no timestamp, or one that is still relative to 0.
+            let timestamp = match (self.base_timestamp, self.deferred.binary_search(&index).is_ok()) {
+                (Some(base), false) => Some(base.as_millis() + timestamp_delta),
+                (None, true) => Some(timestamp_delta),
+                (Some(_), true) | (None, false) => None,
+            };
+            if let Some(millis) = timestamp {
+                let refused = |reason| Error::InvalidRecord { index: index as usize, reason };
+                bounds.check(Timestamp::from_millis(millis)).map_err(refused)?;
+            }
+            rest = after;
+        }
+        Ok(())
     }
 
     /// Memory that the builder keeps between batches, its codec's own not counted.

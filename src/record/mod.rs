@@ -46,4 +46,4 @@ pub(crate) use encode::encode_empty;
 pub(crate) use header::{BatchHeader, set_base_offset, set_leader_epoch, verify_crc};
 pub(crate) use layout::HEADER_BYTES;
 pub(crate) use stored::{StoredRecords, StoredRecordsReversed};
-pub(crate) use validate::{ClientRules, validate_client_batches};
+pub(crate) use validate::{ClientRules, TimestampBounds, validate_client_batches};

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::vectors::{A, LAT, TOMBF, V0, V1, V1GZ, bytes};
 use super::{
     BatchBuilder, BatchHeader, BatchStamp, ClientRules, Compression, DecodeLimits, DecodedBatch, EndMarker,
-    HEADER_BYTES, Record, StoredRecords, StoredRecordsReversed, TimestampType, validate_client_batches,
+    HEADER_BYTES, Record, StoredRecords, StoredRecordsReversed, TimestampBounds, TimestampType,
+    validate_client_batches,
 };
 use crate::offset::{Offset, Timestamp};
 
@@ -94,6 +95,7 @@ proptest! {
             limits: DecodeLimits::default(),
             now: Timestamp::from_millis(now),
             timestamp_type: TimestampType::CreateTime,
+            bounds: TimestampBounds::NONE,
         };
         let accepted = validate_client_batches(&batch, &rules).unwrap();
         prop_assert_eq!(&accepted[0].head[..], &batch[..HEADER_BYTES]);

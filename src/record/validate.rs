@@ -11,7 +11,7 @@ use super::decode::{RecordRefs, decompress_records};
 use super::header::{BatchHeader, TimestampType, verify_crc, whole_batch};
 use super::layout::{self, HEADER_BYTES};
 use super::slot::MOST_REGION_BYTES;
-use crate::error::{Corruption, Error, InvalidBatch, Result};
+use crate::error::{Corruption, Error, InvalidBatch, InvalidRecord, Result};
 use crate::offset::{Offset, Position, Timestamp};
 
 /// What a log asks of a client's batches.
@@ -23,6 +23,39 @@ pub(crate) struct ClientRules {
     /// The time of the append, which all records get under log append time.
     pub now: Timestamp,
     pub timestamp_type: TimestampType,
+    pub bounds: TimestampBounds,
+}
+
+/// Between which timestamps those of records must lie, both included. A record without one, or one that gets the time
+/// of its append, is always inside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimestampBounds {
+    pub(crate) earliest: Timestamp,
+    pub(crate) latest: Timestamp,
+}
+
+impl TimestampBounds {
+    /// Every timestamp is inside.
+    pub(crate) const NONE: TimestampBounds =
+        TimestampBounds { earliest: Timestamp::from_millis(i64::MIN), latest: Timestamp::from_millis(i64::MAX) };
+
+    /// So far before `now` and so far behind it; `None` is no bound.
+    pub(crate) fn around(now: Timestamp, before_ms: Option<u64>, after_ms: Option<u64>) -> TimestampBounds {
+        let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+        let earliest = before_ms.map_or(i64::MIN, |millis| now.as_millis().saturating_sub(signed(millis)));
+        let latest = after_ms.map_or(i64::MAX, |millis| now.as_millis().saturating_add(signed(millis)));
+        TimestampBounds { earliest: Timestamp::from_millis(earliest), latest: Timestamp::from_millis(latest) }
+    }
+
+    pub(crate) fn check(&self, timestamp: Timestamp) -> std::result::Result<(), InvalidRecord> {
+        if timestamp < self.earliest {
+            return Err(InvalidRecord::TimestampTooEarly { timestamp, earliest: self.earliest });
+        }
+        if timestamp > self.latest {
+            return Err(InvalidRecord::TimestampTooLate { timestamp, latest: self.latest });
+        }
+        Ok(())
+    }
 }
 
 /// A batch that may be appended: `head`, then the client's bytes behind the header as they are.
@@ -110,7 +143,7 @@ fn validate_batch(
     let batch = whole_batch(bytes, &header)?;
     verify_crc(batch, &header)?;
     check_header(&header)?;
-    let max_timestamp = check_records(&header, &batch[HEADER_BYTES..], rules.limits, decompressed)?;
+    let max_timestamp = check_records(&header, &batch[HEADER_BYTES..], rules, decompressed)?;
     let (head, header) = head_to_write(batch, header, max_timestamp, rules);
     Ok(ClientBatch { range: 0..batch.len(), head, header, records: header.count.unsigned_abs() })
 }
@@ -145,14 +178,14 @@ fn check_header(header: &BatchHeader) -> std::result::Result<(), Refusal> {
 fn check_records(
     header: &BatchHeader,
     records: &[u8],
-    limits: DecodeLimits,
+    rules: &ClientRules,
     decompressed: &mut Vec<u8>,
 ) -> std::result::Result<i64, Refusal> {
     let records = if header.compression()? == Compression::None {
         debug_assert!(records.len() <= MOST_REGION_BYTES, "a length field has 31 bits");
         records
     } else {
-        decompress_records(header, records, limits, decompressed)?;
+        decompress_records(header, records, rules.limits, decompressed)?;
         decompressed
     };
     let mut max_timestamp = -1;
@@ -163,7 +196,10 @@ fn check_records(
         if found.value() != expected {
             return Err(Corruption::OutOfRange { field: "an offset delta", found: found.to_disk() }.into());
         }
-        max_timestamp = max_timestamp.max(Timestamp::to_disk(record.timestamp()));
+        let Some(timestamp) = record.timestamp() else { continue };
+        let refused = |reason| InvalidBatch::Record { index: expected, reason };
+        rules.bounds.check(timestamp).map_err(refused)?;
+        max_timestamp = max_timestamp.max(timestamp.as_millis());
     }
     Ok(max_timestamp)
 }

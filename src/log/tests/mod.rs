@@ -14,3 +14,4 @@ mod races;
 mod rolls;
 mod room;
 mod times;
+mod timestamps;

@@ -13,6 +13,7 @@ fn rules() -> ClientRules {
         limits: DecodeLimits::default(),
         now: time(NOW),
         timestamp_type: TimestampType::CreateTime,
+        bounds: TimestampBounds::NONE,
     }
 }
 
@@ -103,6 +104,42 @@ fn log_append_time_changes_type_maximum_and_checksum_and_nothing_else() {
         assert_eq!((stored.header().max_timestamp, stored.header().base_timestamp), (NOW, 5));
         assert!(stored.records().all(|record| record.unwrap().timestamp() == Some(time(NOW))), "{codec}");
     }
+}
+
+// Rows 167, 177.
+#[test]
+fn a_timestamp_outside_the_bounds_is_refused_with_the_place_of_its_record() {
+    let refused = |bounds: TimestampBounds, codec, times: &[i64]| {
+        let encoded = built(codec, times);
+        match validate_client_batches(&encoded, &ClientRules { bounds, ..rules() }) {
+            Ok(batches) => Ok(batches.len()),
+            Err(Error::InvalidBatch { reason: InvalidBatch::Record { index, reason }, .. }) => Err((index, reason)),
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    let early = |millis| InvalidRecord::TimestampTooEarly { timestamp: time(millis), earliest: time(NOW - 10) };
+    let late = |millis| InvalidRecord::TimestampTooLate { timestamp: time(millis), latest: time(NOW + 5) };
+    for codec in codecs() {
+        let both = TimestampBounds::around(time(NOW), Some(10), Some(5));
+        assert_eq!(refused(both, codec, &[NOW, NOW - 10, NOW + 5]), Ok(1), "{codec}: the bounds are inside");
+        assert_eq!(refused(both, codec, &[NOW, NOW - 11, NOW + 6]), Err((1, early(NOW - 11))), "{codec}");
+        assert_eq!(refused(both, codec, &[NOW + 6]), Err((0, late(NOW + 6))), "{codec}");
+        let before = TimestampBounds::around(time(NOW), Some(10), None);
+        assert_eq!(refused(before, codec, &[NOW, i64::MAX]), Ok(1), "{codec}");
+        let after = TimestampBounds::around(time(NOW), None, Some(5));
+        assert_eq!(refused(after, codec, &[NOW, 0, NOW + 6]), Err((2, late(NOW + 6))), "{codec}");
+        let widest = TimestampBounds::around(time(NOW), Some(u64::MAX), Some(u64::MAX));
+        assert_eq!(refused(widest, codec, &[0, i64::MAX]), Ok(1), "{codec}");
+    }
+}
+
+// Row 167.
+#[test]
+fn a_record_without_a_timestamp_is_inside_any_bounds() {
+    let header = BatchHeader { base_timestamp: -1, max_timestamp: -1, ..plain_header(2) };
+    let bounds = TimestampBounds::around(time(NOW), Some(0), Some(0));
+    let encoded = sealed(header, &small_records(2));
+    assert_eq!(validate_client_batches(&encoded, &ClientRules { bounds, ..rules() }).unwrap().len(), 1);
 }
 
 #[test]
