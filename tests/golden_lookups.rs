@@ -128,7 +128,7 @@ fn move_start(copy: &Copy, start: u64) {
     std::fs::write(path, bytes).expect("a state");
 }
 
-// Rows 116, 241, 242, 243.
+// Rows 116, 242, 243.
 #[test]
 fn a_reader_finds_by_time_what_kafka_finds() {
     let mut alone = Vec::new();
@@ -140,7 +140,7 @@ fn a_reader_finds_by_time_what_kafka_finds() {
     assert_eq!(alone, named(|name| name != "delete-records"));
 }
 
-// Rows 116, 120, 241, 242, 243.
+// Rows 116, 120, 242, 243.
 #[test]
 fn a_log_of_kafkas_opened_for_writing_finds_by_time_what_kafka_finds_with_its_indexes_made_anew_and_again_later() {
     let (mut at_once, mut later) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Finding single records by offset, at random, in a log whose bytes are all in the page cache.
+//! Finding single records by offset or by time, at random, in a log whose bytes are all in the page cache.
 //!
 //! The bare calls read the same batch from where it is known to be, and check nothing.
 
@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use kstore::{Log, LogConfig, Offset, Record};
+use kstore::{Log, LogConfig, Offset, Record, Timestamp};
 
 use super::{Cost, Outcome, Work};
 
@@ -15,27 +15,37 @@ const VALUE_BYTES: usize = 1 << 10;
 /// The records of the log, one a batch.
 const RECORDS: u64 = 32_768;
 
+/// What is known of a record that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Its offset; the answer is the record.
+    Offset,
+    /// Its time; the answer is the offset.
+    Time,
+}
+
 /// A log and the order in which its records are asked for.
 pub(super) struct Lookup {
     log: Log,
+    by: By,
     file: File,
     batch_bytes: u64,
     asked: Vec<Offset>,
 }
 
 impl Lookup {
-    pub(super) fn new(dir: &Path, lookups: usize) -> Outcome<Lookup> {
+    pub(super) fn new(dir: &Path, lookups: usize, by: By) -> Outcome<Lookup> {
         let log = Log::open(dir.join("looked-up"), LogConfig::default())?;
         let value = super::scan::varied_bytes(VALUE_BYTES);
-        for _ in 0..RECORDS {
-            log.append(&[Record::value(&value)])?;
+        for offset in 0..RECORDS {
+            log.append(&[Record::value(&value).timestamp(time_of(Offset::new(offset)))])?;
         }
         let [path] = <[_; 1]>::try_from(super::scan::log_files(log.dir())?).expect("the log has one segment");
         let file = File::open(path)?;
         // All batches have one size, so that the place of each is known.
         let batch_bytes = file.metadata()?.len() / RECORDS;
         let asked = random_offsets().take(lookups).collect();
-        Ok(Lookup { log, file, batch_bytes, asked })
+        Ok(Lookup { log, by, file, batch_bytes, asked })
     }
 }
 
@@ -60,14 +70,27 @@ impl Work for Lookup {
         let reader = self.log.reader();
         let (cost, ()) = Cost::of(|| {
             for &offset in &self.asked {
-                let record = reader.records(offset..=offset)?.next().expect("the record is there")?;
-                assert_eq!(record.offset(), offset);
-                std::hint::black_box(record.value());
+                match self.by {
+                    By::Offset => {
+                        let record = reader.records(offset..=offset)?.next().expect("the record is there")?;
+                        assert_eq!(record.offset(), offset);
+                        std::hint::black_box(record.value());
+                    }
+                    By::Time => {
+                        let found = reader.offset_for_timestamp(time_of(offset))?;
+                        assert_eq!(found, Some((offset, time_of(offset))));
+                    }
+                }
             }
             Ok(())
         })?;
         Ok(cost)
     }
+}
+
+/// The records' times, a millisecond apart.
+fn time_of(offset: Offset) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000 + offset.value().cast_signed())
 }
 
 /// The same offsets in each run, in an order that no read-ahead can guess (xorshift).

@@ -145,7 +145,13 @@ pub(crate) const ROWS: &[Row] = &[
         name: "lookup",
         work: "random lookup by offset, one 1 KiB record a batch",
         against: "`pread` of that batch at a known place",
-        make: |dir, scale| Ok(Box::new(lookup::Lookup::new(dir, scale.pick(4_000, 100_000))?)),
+        make: |dir, scale| Ok(Box::new(lookup::Lookup::new(dir, scale.pick(4_000, 100_000), lookup::By::Offset)?)),
+    },
+    Row {
+        name: "lookup_time",
+        work: "random lookup by time, one 1 KiB record a batch",
+        against: "`pread` of that batch at a known place",
+        make: |dir, scale| Ok(Box::new(lookup::Lookup::new(dir, scale.pick(4_000, 100_000), lookup::By::Time)?)),
     },
     Row {
         name: "send_1m",

@@ -170,6 +170,15 @@ fn read(reader: &Reader) -> (Vec<StoredRecord>, Option<Error>) {
     for offset in [0, 1, 3, 2_147_483_650] {
         drop(reader.read(Offset::new(offset), 1 << 16).map(|slice| slice.batches().count()));
     }
+    for millis in [i64::MIN, 0, 1_700_000_000_000] {
+        let answers = [reader.offset_for_timestamp(Timestamp::from_millis(millis)), reader.max_timestamp()];
+        for (offset, timestamp) in answers.into_iter().flatten().flatten() {
+            let is_it = |record: &StoredRecord| record.offset() == offset && record.timestamp() == Some(timestamp);
+            assert!(failure.is_some() || records.iter().any(is_it), "what is found by its time is read too");
+        }
+        drop(reader.clone().skip_damaged().offset_for_timestamp(Timestamp::from_millis(millis)));
+    }
+    drop(reader.clone().skip_damaged().max_timestamp());
     drop(reader.segments());
     (records, failure)
 }

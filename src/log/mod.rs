@@ -6,7 +6,7 @@
 //! | `shared`, `writer` | what all handles share; what stands under the writer mutex |
 //! | `append`, `durability`, `worker` | append and roll; group commit; the background |
 //! | `epochs`, `follower` | leader epochs; appending what a leader wrote |
-//! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards |
+//! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards, and finding by time |
 //! | `report` | what a log says about itself |
 //! | `check/` | whether its files are what was written, without changing them |
 //!

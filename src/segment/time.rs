@@ -1,9 +1,9 @@
 //! What is known of the times in a segment without reading all of it: a bound on them, and where a search may begin.
 //!
 //! The bound is fed by the writer; of a segment that nobody writes to it is learned once, from the last entry of the
-//! time index and from the batches behind it, and kept. The invariant it owns: no published batch of a sound segment
-//! claims a time above its bound. Of a damaged range nothing is known, so that a bound says nothing of a segment that
-//! has one.
+//! time index and from the batches behind it, and kept. The invariant it owns (half of I25): no published batch of a
+//! sound segment claims a time above its bound. Of a damaged range nothing is known, so that a bound says nothing of a
+//! segment that has one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -2,8 +2,8 @@
 //!
 //! Times need not rise. Whole segments are passed over by the bound on their times, most of a segment by its time
 //! index; from there on the headers of batches are read in order, and a batch is unfolded only if its header claims a
-//! time that counts. The invariant it owns: what is passed over unread holds no record that was asked for, and no
-//! known damage that a reader who does not skip damage should be told of.
+//! time that counts. The invariant it owns (I25): what is passed over unread holds no record that was asked for, and
+//! no known damage that a reader who does not skip damage should be told of.
 
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ impl Reader {
                 }
             }
             let Some(behind) = search.left_for else { return Ok(None) };
-            from = behind;
+            from = from.max(behind);
         }
         Ok(None)
     }

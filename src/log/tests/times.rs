@@ -151,7 +151,7 @@ fn times_of(chance: &mut Chance, last: i64) -> Vec<i64> {
         .collect()
 }
 
-// Rows 116, 120, 242.
+// Rows 70, 116, 120, 242.
 #[test]
 fn whatever_its_times_a_log_is_searched_as_a_list_would_be() {
     for seed in 0..120 {
@@ -265,6 +265,36 @@ impl Timed {
     fn disk_now(&self) -> Timestamp {
         crate::fs::Env::sim(&self.disk).wall_clock()
     }
+}
+
+// Rows 70, 96.
+#[test]
+fn messages_of_format_0_have_no_time_so_that_none_is_found_and_their_time_index_stays_empty() {
+    let message = [
+        &[0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 16, 0x1f, 0xec, 0xd7, 0x0a, 0, 0, 0, 0, 0, 1][..],
+        b"k",
+        &[0, 0, 0, 1],
+        b"v",
+    ]
+    .concat();
+    let disk = disk();
+    disk.create_dir_all(DIR);
+    disk.write_file(log_path(5), message);
+    disk.write_file(path(5, SegmentFile::TimeIndex), [0xa5; 24]);
+    let check = |reader: &Reader| {
+        for millis in [i64::MIN, -1, 0, i64::MAX] {
+            assert_eq!(reader.offset_for_timestamp(time(millis)).expect("a sound log"), None, "{millis}");
+        }
+        assert_eq!(reader.max_timestamp().expect("a sound log"), None);
+        assert_eq!(reader.log_end_offset(), at(6));
+    };
+    check(&Log::open_read_only_in(&crate::fs::Env::sim(&disk), DIR.as_ref()).expect("a log"));
+    let log = opened(&disk, small());
+    check(&log.reader());
+    log.roll().expect("there is room");
+    log.sync().expect("the disk is sound");
+    assert_eq!(disk.read_file(path(5, SegmentFile::TimeIndex)).expect("an index"), []);
+    check(&log.reader());
 }
 
 // Row 116.

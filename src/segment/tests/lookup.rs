@@ -181,7 +181,8 @@ fn the_writer_keeps_the_bound_on_times_in_step_with_what_it_publishes() {
     }
 }
 
-// Row 116. An entry (T, O) says that nothing up to O is later than T, not that the record at O has that time.
+// An entry (T, O) says that nothing up to O is later than T, not that the record at O has that time.
+// Row 116.
 #[test]
 fn a_search_for_a_time_begins_at_the_last_entry_before_it() {
     let place = Place::new();
