@@ -394,6 +394,19 @@ fn a_client_that_stops_halfway_gets_what_it_asked_for_and_harms_nobody() {
 }
 
 #[test]
+fn who_comes_when_too_many_are_connected_is_served_once_others_left() {
+    let folder = tempdir().expect("a temporary folder");
+    let stored = fill(folder.path());
+    let server = Server::over(folder.path());
+    // More than the server takes, and fewer than it and the system together.
+    let idle: Vec<TcpStream> = (0..530).map(|_| server.connect()).collect();
+    let mut late = server.connect();
+    late.write_all(&request(7, 1000)).expect("the system keeps it");
+    drop(idle);
+    assert!(batches(&mut late, usize::MAX) == stored.answer(7, 1000));
+}
+
+#[test]
 fn a_server_that_is_told_to_stop_has_lost_no_line_and_does_not_wait_for_its_clients() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let folder = tempdir().expect("a temporary folder");
