@@ -40,6 +40,14 @@ pub enum Error {
         /// One past the last offset that may be read.
         end: Offset,
     },
+    /// What was read at or above an offset is no longer in the log: its end was put back there, and it may have grown
+    /// again since.
+    Truncated {
+        /// Where reading was to go on.
+        asked: Offset,
+        /// The offset that the log end was put back to.
+        end: Offset,
+    },
     /// A batch is larger than `max_message_bytes` or than a segment may be.
     BatchTooLarge {
         /// Size of the encoded batch in bytes, its 12-byte framing included.
@@ -191,6 +199,7 @@ impl Error {
         match self {
             Error::InvalidConfig { .. }
             | Error::OffsetOutOfRange { .. }
+            | Error::Truncated { .. }
             | Error::BatchTooLarge { .. }
             | Error::InvalidRecord { .. }
             | Error::InvalidBatch { .. }
@@ -246,6 +255,9 @@ impl fmt::Display for Error {
             }
             Error::OffsetOutOfRange { asked, start, end } => {
                 write!(f, "offset {asked} is outside the log, which reaches from {start} to {end}")
+            }
+            Error::Truncated { asked, end } => {
+                write!(f, "reading was to go on at offset {asked}, but the log was truncated to {end}")
             }
             Error::BatchTooLarge { size_bytes, limit_bytes } => {
                 write!(f, "a batch of {size_bytes} bytes exceeds the limit of {limit_bytes}")

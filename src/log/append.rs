@@ -238,7 +238,7 @@ impl Shared {
         }
         self.raise_written_end(appended.next_offset);
         let generation = self.core.generation();
-        if !always {
+        let wake = (!always).then(|| {
             // What waits for its sync in segments before this one lies below the end that readers see from now on.
             for sealed in &writer.sealed {
                 sealed.publish();
@@ -246,9 +246,10 @@ impl Shared {
             let active = writer.active();
             let position = active.position();
             active.segment().publish(position);
-            self.core.publish(appended.next_offset);
-        }
+            self.core.publish(appended.next_offset)
+        });
         drop(writer);
+        drop(wake);
         if rolled {
             self.order_sealed_sync();
         }

@@ -19,6 +19,8 @@ use crate::segment::{Handles, Segment};
 
 use super::epochs::Epochs;
 use super::report::RecoveryReport;
+use super::wake::{Waiters, Wake};
+use super::watermark::HighWatermark;
 
 /// The `errno` of too many open files in this process, and in the whole system.
 const TOO_MANY_OPEN: [i32; 2] = [24, 23];
@@ -33,12 +35,19 @@ pub(crate) struct Core {
     log_start: AtomicU64,
     log_end: AtomicU64,
     synced: AtomicU64,
+    high_watermark: HighWatermark,
     failed: AtomicBool,
+    /// Why the log failed; set before the flag.
+    failure: RwLock<Option<Arc<Error>>>,
     closed: AtomicBool,
     /// Nobody writes through this handle: the directory was opened for reading what was there then.
     read_only: AtomicBool,
     /// Counts the openings, so that a reader notices a reopening.
     generation: AtomicU64,
+    /// Where the log end was put back, and to which offset: by the generation that began with it. Both rise, for a cut
+    /// makes those behind it meaningless.
+    cuts: Mutex<Vec<(u64, Offset)>>,
+    waiters: Waiters,
     /// Whether offsets may be missing between batches, as compaction and followers leave them.
     gaps_allowed: AtomicBool,
     max_decompressed_bytes: AtomicU64,
@@ -63,7 +72,7 @@ pub enum ReadUpTo {
     LogEnd,
     /// What is durable.
     Synced,
-    /// What is replicated; equals the log end unless something sets it.
+    /// What is replicated: below the high watermark, which is the log end until it is set.
     HighWatermark,
     /// What belongs to no open transaction; equals the high watermark unless something sets it.
     LastStable,
@@ -90,10 +99,14 @@ impl Core {
             log_start: AtomicU64::new(0),
             log_end: AtomicU64::new(0),
             synced: AtomicU64::new(0),
+            high_watermark: HighWatermark::default(),
             failed: AtomicBool::new(false),
+            failure: RwLock::new(None),
             closed: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
             generation: AtomicU64::new(0),
+            cuts: Mutex::new(Vec::new()),
+            waiters: Waiters::default(),
             gaps_allowed: AtomicBool::new(true),
             max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),
             epochs: Mutex::new(Epochs::default()),
@@ -120,8 +133,26 @@ impl Core {
         self.log_start.store(bounds.log_start.value(), Ordering::Release);
         self.synced.store(bounds.synced.value(), Ordering::Release);
         self.log_end.store(bounds.log_end.value(), Ordering::Release);
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.begin_generation(bounds.log_end);
         self.failed.store(false, Ordering::Release);
+        *self.failure.write() = None;
+        drop(map);
+        self.wake_readers();
+    }
+
+    /// Tells readers that what they hold of the log may be outdated: from `end` on, everything is, even if the log has
+    /// grown beyond that since they look. The log end was put there before. Everyone who waits is to be woken after.
+    pub(crate) fn begin_generation(&self, end: Offset) {
+        self.high_watermark.lower_to(end);
+        let mut cuts = self.cuts.lock();
+        cuts.retain(|(_, earlier)| *earlier < end);
+        cuts.push((self.generation() + 1, end));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The lowest offset that the log end was put back to since this generation; `None` if it is the present one.
+    pub(crate) fn cut_since(&self, generation: u64) -> Option<Offset> {
+        self.cuts.lock().iter().find(|(begun, _)| *begun > generation).map(|(_, end)| *end)
     }
 
     /// How often the log was opened through this handle.
@@ -131,6 +162,13 @@ impl Core {
 
     pub(crate) fn log_start(&self) -> Offset {
         Offset::new(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// As retention does it, for the tests of readers.
+    #[cfg(test)]
+    pub(crate) fn raise_log_start_to(&self, start: Offset) {
+        self.log_start.fetch_max(start.value(), Ordering::AcqRel);
+        self.wake_readers();
     }
 
     /// One past the last offset that readers may see.
@@ -147,7 +185,8 @@ impl Core {
     /// Where a reader of this kind ends.
     pub(crate) fn end_for(&self, up_to: ReadUpTo) -> Offset {
         match up_to {
-            ReadUpTo::LogEnd | ReadUpTo::HighWatermark | ReadUpTo::LastStable => self.log_end(),
+            ReadUpTo::LogEnd => self.log_end(),
+            ReadUpTo::HighWatermark | ReadUpTo::LastStable => self.high_watermark(),
             ReadUpTo::Synced => self.log_end().min(self.synced()),
             ReadUpTo::FileEnd => {
                 if self.has_torn_tail() {
@@ -165,21 +204,49 @@ impl Core {
         last_is_torn && !self.report().torn.is_empty()
     }
 
-    /// Shows readers everything below `end`; the bytes and the segments are in place.
-    pub(crate) fn publish(&self, end: Offset) {
-        self.log_end.fetch_max(end.value(), Ordering::Release);
+    /// Shows readers everything below `end`; the bytes and the segments are in place. Who waits for it is woken when
+    /// the answer is dropped.
+    pub(crate) fn publish(&self, end: Offset) -> Wake<'_> {
+        // Sequentially consistent, so that no wake-up is lost: see `wake`.
+        self.log_end.fetch_max(end.value(), Ordering::SeqCst);
+        Wake(self)
     }
 
-    pub(crate) fn raise_synced(&self, end: Offset) {
-        self.synced.fetch_max(end.value(), Ordering::Release);
+    /// As [`Core::publish`], for what is durable.
+    pub(crate) fn raise_synced(&self, end: Offset) -> Wake<'_> {
+        self.synced.fetch_max(end.value(), Ordering::SeqCst);
+        Wake(self)
+    }
+
+    pub(crate) fn high_watermark(&self) -> Offset {
+        self.high_watermark.within(self.log_start(), self.log_end())
+    }
+
+    /// Puts the high watermark to an offset, or as near as the log's bounds allow, and wakes who waits for it.
+    pub(crate) fn set_high_watermark(&self, offset: Offset) -> Offset {
+        let set = self.high_watermark.set(offset, || (self.log_start(), self.log_end()));
+        drop(Wake(self));
+        set
+    }
+
+    pub(crate) fn waiters(&self) -> &Waiters {
+        &self.waiters
     }
 
     pub(crate) fn is_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_failed(&self) {
+    /// Why nothing more is acknowledged, if the log failed.
+    pub(crate) fn failure(&self) -> Option<Arc<Error>> {
+        if self.is_failed() { self.failure.read().clone() } else { None }
+    }
+
+    /// Caps readers at the synced offset, and tells all who wait.
+    pub(crate) fn set_failed(&self, cause: &Arc<Error>) {
+        self.failure.write().get_or_insert_with(|| Arc::clone(cause));
         self.failed.store(true, Ordering::Release);
+        self.wake_readers();
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -198,6 +265,7 @@ impl Core {
     pub(crate) fn set_closed(&self) {
         self.closed.store(true, Ordering::Release);
         self.open_segments.lock().queue.clear();
+        self.wake_readers();
     }
 
     pub(crate) fn gaps_allowed(&self) -> bool {

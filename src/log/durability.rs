@@ -209,9 +209,9 @@ impl Shared {
         if let Some((segment, _)) = &capture.active {
             segment.publish(capture.position());
         }
-        self.core.raise_synced(capture.end);
-        self.core.publish(capture.end);
+        let wakes = [self.core.raise_synced(capture.end), self.core.publish(capture.end)];
         drop(writer);
+        drop(wakes);
         if capture.active.is_some() {
             self.counters.note_sync(capture.appended.records, capture.appended.bytes);
         }
@@ -220,7 +220,7 @@ impl Shared {
     /// The log acknowledges nothing more. The caller holds the writer mutex.
     pub(super) fn mark_failed(&self, writer: &mut super::writer::Writer, cause: &Arc<Error>) {
         writer.note_failure(cause);
-        self.core.set_failed();
+        self.core.set_failed(cause);
     }
 
     /// Tells everyone who waits for a sync that a write failed.

@@ -7,6 +7,7 @@
 //! | `append`, `durability`, `worker` | append and roll; group commit; the background |
 //! | `epochs`, `follower` | leader epochs; appending what a leader wrote |
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards, and finding by time |
+//! | `wake`, `watermark` | waking readers that wait; the high watermark |
 //! | `report` | what a log says about itself |
 //! | `check/` | whether its files are what was written, without changing them |
 //!
@@ -33,6 +34,8 @@ mod open;
 mod read;
 mod report;
 mod shared;
+mod wake;
+mod watermark;
 mod worker;
 mod writer;
 
@@ -45,6 +48,7 @@ pub use check::{Checked, Finding, FindingKind, IntegrityReport, Severity};
 pub use read::Reader;
 pub use read::records::{Batches, Records};
 pub use read::reversed::RecordsReversed;
+pub use read::tail::{StopHandle, Tailer};
 pub use report::{Damage, Fate, Leftover, LostEpochs, RecoveryReport, SegmentInfo, Stats, TornTail, Trust};
 
 use shared::Shared;
@@ -265,18 +269,6 @@ impl Log {
     #[must_use]
     pub fn recovery_point(&self) -> Offset {
         self.shared().core.synced()
-    }
-
-    /// Equals the log end, as long as nothing sets it.
-    #[must_use]
-    pub fn high_watermark(&self) -> Offset {
-        self.log_end_offset()
-    }
-
-    /// Equals the high watermark, as long as there are no transactions.
-    #[must_use]
-    pub fn last_stable_offset(&self) -> Offset {
-        self.log_end_offset()
     }
 
     /// Ends the active segment and begins another; returns the base offset of the active one. An empty one stays.

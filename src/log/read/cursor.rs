@@ -74,6 +74,11 @@ impl Cursor {
         self.settle(header)
     }
 
+    /// Looks again where it found the end: the log may have grown.
+    pub(crate) fn resume(&mut self) {
+        self.finished = false;
+    }
+
     /// Records below are not asked for, or were given already.
     pub(crate) fn from(&self) -> Offset {
         self.from

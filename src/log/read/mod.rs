@@ -18,9 +18,11 @@ use crate::slice::{FileRange, LogSlice, Walk, first_offset};
 pub(crate) mod cursor;
 pub(crate) mod records;
 pub(crate) mod reversed;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 mod time;
+mod waiting;
 
 use cursor::{Cursor, Place, open};
 use records::{Batches, Records};
@@ -71,6 +73,11 @@ impl Reader {
     /// [`Error::OffsetOutOfRange`] below the log start and above the log end, [`Error::Corrupt`] in a damaged range,
     /// [`Error::Closed`] after the log was closed.
     pub fn read(&self, from: Offset, max_bytes: u64) -> Result<LogSlice> {
+        self.slice(from, max_bytes, u64::MAX)
+    }
+
+    /// As [`Reader::read`], of no more than so many records, as far as one batch allows.
+    fn slice(&self, from: Offset, max_bytes: u64, max_records: u64) -> Result<LogSlice> {
         self.core.check_range(from)?;
         let end = self.log_end_offset();
         if from >= end {
@@ -87,8 +94,11 @@ impl Reader {
         };
         let end = cursor.end();
         let Some(place) = cursor.place() else { return Ok(LogSlice::empty(from, end)) };
+        if self.ends_within_batches() && first.next_offset() > end {
+            return Ok(LogSlice::empty(from, from));
+        }
         let start = place.walk.position();
-        let (slice_end, next_offset) = self.measure(place, &first, max_bytes, end)?;
+        let (slice_end, next_offset) = self.measure(place, &first, (max_bytes, max_records), end)?;
         let range = FileRange {
             file: Arc::clone(place.walk.scan().file()),
             segment: place.segment.base(),
@@ -126,7 +136,7 @@ impl Reader {
     /// As [`Reader::records`].
     pub fn batches(&self, range: impl RangeBounds<Offset>) -> Result<Batches> {
         let (from, end) = self.resolve(&range)?;
-        Ok(Batches::new(self.cursor(from, end)))
+        Ok(Batches::new(self.cursor(from, end), self.ends_within_batches().then_some(end)))
     }
 
     /// The first offset of the log.
@@ -187,6 +197,12 @@ impl Reader {
         self.core.dir()
     }
 
+    /// Whether the end of what this reader sees may lie in a batch. One that it does lie in is not given whole: there
+    /// are records in it that this reader must not see.
+    fn ends_within_batches(&self) -> bool {
+        matches!(self.up_to, ReadUpTo::HighWatermark | ReadUpTo::LastStable)
+    }
+
     fn cursor(&self, from: Offset, end: Offset) -> Cursor {
         Cursor::new(Arc::clone(&self.core), from, end, self.up_to, self.skip_damaged)
     }
@@ -213,20 +229,27 @@ impl Reader {
         &self,
         place: &mut Place,
         first: &BatchHeader,
-        max_bytes: u64,
+        (max_bytes, max_records): (u64, u64),
         end: Offset,
     ) -> Result<(Position, Offset)> {
         let start = place.walk.position();
+        let mut records = records_in(first, place.walk.due());
         let budget = max_bytes.max(first.size_bytes);
         let known_damage = place.segment.next_damage(start).unwrap_or(place.walk.scan().end());
         let limit = Position::new(start.value().saturating_add(budget)).min(known_damage).min(place.walk.scan().end());
         place.walk.pass(first);
+        // The index does not tell how many records it jumps over.
         if limit - start > WALKED_BYTES
+            && max_records == u64::MAX
             && let Some(walk) = self.jump(place, limit, end)?
         {
             place.walk = walk;
         }
         while let Some(header) = next_within(&mut place.walk, limit, end)? {
+            records = records.saturating_add(records_in(&header, place.walk.due()));
+            if records > max_records {
+                break;
+            }
             place.walk.pass(&header);
         }
         Ok((place.walk.position(), place.walk.due()))
@@ -258,6 +281,14 @@ impl Reader {
             Err(error) => Err(error),
         }
     }
+}
+
+/// How many records a batch holds, or at most, where its format does not say, behind an offset.
+fn records_in(header: &BatchHeader, due: Offset) -> u64 {
+    if header.is_legacy() {
+        return header.next_offset().checked_distance(due).unwrap_or(1);
+    }
+    u64::try_from(header.count).unwrap_or(0)
 }
 
 /// The next batch, if it ends by `limit` and lies below `end`. Damage ends a slice; who reads on there is told.

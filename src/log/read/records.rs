@@ -82,11 +82,13 @@ impl Iterator for Records {
 #[derive(Debug)]
 pub struct Batches {
     cursor: Cursor,
+    /// No batch that reaches beyond is given.
+    limit: Option<Offset>,
 }
 
 impl Batches {
-    pub(crate) fn new(cursor: Cursor) -> Batches {
-        Batches { cursor }
+    pub(crate) fn new(cursor: Cursor, limit: Option<Offset>) -> Batches {
+        Batches { cursor, limit }
     }
 }
 
@@ -94,6 +96,8 @@ impl Iterator for Batches {
     type Item = Result<StoredBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.cursor.next_batch()
+        let batch = self.cursor.next_batch()?;
+        let reaches_beyond = |end| batch.as_ref().is_ok_and(|batch| batch.next_offset() > end);
+        if self.limit.is_some_and(reaches_beyond) { None } else { Some(batch) }
     }
 }

@@ -13,5 +13,8 @@ mod opening;
 mod races;
 mod rolls;
 mod room;
+mod tail;
 mod times;
 mod timestamps;
+mod waiting;
+mod watermark;

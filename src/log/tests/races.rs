@@ -19,7 +19,7 @@ use crate::record::Record;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Ends the process, and says why, if `body` does not come to an end.
-fn watched(name: &'static str, body: impl FnOnce()) {
+pub(super) fn watched(name: &'static str, body: impl FnOnce()) {
     let (done, waits) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -33,7 +33,7 @@ fn watched(name: &'static str, body: impl FnOnce()) {
     });
 }
 
-fn wait_until(mut holds: impl FnMut() -> bool) {
+pub(super) fn wait_until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         std::thread::yield_now();
     }

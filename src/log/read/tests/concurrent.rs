@@ -89,7 +89,7 @@ fn a_cursor_whose_end_is_not_reached_follows_a_segment_that_grows() {
 fn reopen_with_other_batches(fixture: &mut Fixture, synced: u64, counts: &[u64]) {
     let (core, segment) = (Arc::clone(&fixture.core), fixture.batch_of(synced).segment);
     core.raise_synced(at(synced));
-    core.set_failed();
+    core.set_failed(&Arc::new(crate::error::Error::Closed));
     let kept = fixture.batch_of(synced).position;
     let path = fixture.path(&fixture.batch_of(synced));
     let mut bytes = fixture.disk.read_file(&path).unwrap();

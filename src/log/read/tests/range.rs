@@ -175,7 +175,7 @@ fn readers_of_a_failed_log_end_at_what_is_durable_also_those_on_their_way() {
     fixture.core.raise_synced(at(60));
     let mut running = reader.records(..).unwrap();
     assert_eq!(pair(running.next().unwrap().unwrap()).0, 0);
-    fixture.core.set_failed();
+    fixture.core.set_failed(&Arc::new(crate::error::Error::Closed));
     assert_eq!(pairs(running), fixture.expected(1..60));
     assert_eq!(pairs(reader.read(at(57), 1 << 20).unwrap().records()), fixture.expected(57..60));
     assert!(matches!(reader.read(at(end), 1), Err(Error::OffsetOutOfRange { .. })));
