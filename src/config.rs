@@ -62,6 +62,7 @@ pub struct LogConfig {
     pub(crate) file_delete_delay_ms: u64,
     pub(crate) max_bytes: Option<u64>,
     pub(crate) when_full: WhenFull,
+    pub(crate) retention_keeps_cursors: bool,
 }
 
 /// When appended records are made durable without being asked. `Log::sync` and `Log::sync_to` work under each.
@@ -161,6 +162,7 @@ impl Default for LogConfig {
             file_delete_delay_ms: 60_000,
             max_bytes: None,
             when_full: WhenFull::Reject,
+            retention_keeps_cursors: false,
         }
     }
 }
@@ -351,6 +353,13 @@ impl LogConfig {
     pub fn max_bytes(mut self, bytes: impl Into<Option<u64>>, when_full: WhenFull) -> LogConfig {
         self.max_bytes = bytes.into();
         self.when_full = when_full;
+        self
+    }
+
+    /// Whether retention stops at the slowest named cursor: what that one has not committed is kept, however old.
+    /// False unless set.
+    pub fn retention_keeps_cursors(mut self, keeps: bool) -> LogConfig {
+        self.retention_keeps_cursors = keeps;
         self
     }
 

@@ -85,6 +85,9 @@ pub use log::{
     AppendOptions, Appended, Batches, Checked, Damage, Fate, Finding, FindingKind, IntegrityReport, Leftover, Log,
     LostEpochs, ReadUpTo, Reader, Records, RecordsReversed, RecoveryReport, SegmentInfo, Severity, Stats, StopHandle,
     Tailer, TornTail, Trust,
+    AppendOptions, Appended, Batches, Checked, CursorInfo, Damage, Fate, Finding, FindingKind, IntegrityReport, Leftover, Log,
+    LostEpochs, NamedCursor, OnReset, ReadUpTo, Reader, Records, RecordsReversed, RecoveryReport, SegmentInfo, Severity, Stats, TornTail,
+    Trust,
 };
 pub use offset::{Offset, Position, Timestamp};
 pub use record::{BatchBuilder, Compression, ControlType, HeadersIter, Record, RecordRef, StoredRecord, TimestampType};

@@ -1,7 +1,7 @@
 //! Every file name and suffix that a log's directory can hold, and how to tell them apart.
 //!
-//! The names are Kafka's (`LogFileUtils`), but for three of ours: [`STATE`], [`TORN_SUFFIX`] and
-//! [`TRUNCATING_SUFFIX`]. The invariant it owns: no name of ours ends in a suffix that Kafka acts on, for a stray
+//! The names are Kafka's (`LogFileUtils`), but for four of ours: [`STATE`], [`CURSORS`],
+//! [`TORN_SUFFIX`] and [`TRUNCATING_SUFFIX`]. The invariant it owns: no name of ours ends in a suffix that Kafka acts on, for a stray
 //! `x.log` makes Kafka refuse to start.
 
 use crate::offset::Offset;
@@ -34,6 +34,8 @@ pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// What a log that stands alone knows about itself (ours).
 pub(crate) const STATE: &str = "kstore.state";
+/// The directory inside a log's own that keeps its named cursors (ours).
+pub(crate) const CURSORS: &str = "cursors";
 /// The file that carries the directory's locks.
 pub(crate) const LOCK: &str = ".lock";
 /// Leader epochs and their start offsets.
@@ -213,7 +215,7 @@ mod tests {
             CLEANED_SUFFIX,
             SWAP_SUFFIX,
         ];
-        for ours in [STATE, TORN_SUFFIX, TRUNCATING_SUFFIX, ".torn.1"] {
+        for ours in [STATE, CURSORS, TORN_SUFFIX, TRUNCATING_SUFFIX, ".torn.1"] {
             assert!(kafka.iter().all(|suffix| !ours.ends_with(suffix)), "{ours}");
         }
     }

@@ -177,6 +177,22 @@ pub enum Error {
         /// What was expected and what was found.
         reason: Corruption,
     },
+    /// A cursor cannot have this name.
+    InvalidCursorName {
+        /// The name that was given.
+        name: Arc<str>,
+        /// What would have been accepted.
+        expected: &'static str,
+    },
+    /// A cursor that may not be reset has no committed offset, or one below the log start.
+    CursorOutOfRange {
+        /// The cursor's name.
+        name: Arc<str>,
+        /// What was committed.
+        committed: Option<Offset>,
+        /// The first offset of the log.
+        start: Offset,
+    },
 }
 
 /// What a caller can do about an [`Error`].
@@ -214,7 +230,9 @@ impl Error {
             | Error::MisnamedSegment { .. }
             | Error::Closed
             | Error::ReadOnly
-            | Error::PeerClosed => ErrorKind::Usage,
+            | Error::PeerClosed
+            | Error::InvalidCursorName { .. }
+            | Error::CursorOutOfRange { .. } => ErrorKind::Usage,
             Error::StorageFull { .. } | Error::LogFull { .. } | Error::Io { .. } => ErrorKind::Retry,
             Error::Failed { .. } => ErrorKind::Reopen,
             Error::Corrupt { .. } | Error::Damaged { .. } => ErrorKind::Damage,
@@ -309,6 +327,15 @@ impl fmt::Display for Error {
                 "appends are refused, for {} is damaged at byte {position} below the durable mark: {reason}",
                 path.display()
             ),
+            Error::InvalidCursorName { name, expected } => {
+                write!(f, "{name:?} is no name of a cursor, expected {expected}")
+            }
+            Error::CursorOutOfRange { name, committed: Some(committed), start } => {
+                write!(f, "cursor {name} is at {committed}, the log begins at {start}")
+            }
+            Error::CursorOutOfRange { name, committed: None, start } => {
+                write!(f, "cursor {name} has no committed offset in the log, which begins at {start}")
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::record::{
 use crate::segment::{AppendFailure, BatchFacts, MAX_RELATIVE_OFFSET};
 use crate::state::Witness;
 
+use super::cursors::NewCommit;
 use super::shared::Shared;
 use super::writer::{Amount, Writer};
 
@@ -121,12 +122,23 @@ impl Incoming<'_> {
 
 impl Shared {
     pub(super) fn append(self: &Arc<Self>, options: &AppendOptions, records: &[Record<'_>]) -> Result<Appended> {
+        self.append_with_commits(options, records, &[])
+    }
+
+    /// Appends records together with commits of cursors. Without records nothing is committed either.
+    pub(super) fn append_with_commits(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        records: &[Record<'_>],
+        commits: &[NewCommit],
+    ) -> Result<Appended> {
         if records.is_empty() {
             return self.append_nothing(options);
         }
         let compression = self.config.read().compression;
         let mut builder = take_builder(compression);
-        let outcome = push_all(&mut builder, records).and_then(|()| self.append_built(options, &mut builder));
+        let outcome = push_all(&mut builder, records)
+            .and_then(|()| self.append_built_with_commits(options, &mut builder, commits));
         builder.clear();
         keep_builder(compression, builder);
         outcome
@@ -137,6 +149,15 @@ impl Shared {
         self: &Arc<Self>,
         options: &AppendOptions,
         builder: &mut BatchBuilder,
+    ) -> Result<Appended> {
+        self.append_built_with_commits(options, builder, &[])
+    }
+
+    fn append_built_with_commits(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        builder: &mut BatchBuilder,
+        commits: &[NewCommit],
     ) -> Result<Appended> {
         if builder.is_empty() {
             return self.append_nothing(options);
@@ -153,7 +174,7 @@ impl Shared {
         let bytes = builder.finish(&stamp)?;
         let header = BatchHeader::parse(bytes).expect("a batch that was just encoded has a sound header");
         let mut incoming = [Incoming { head: bytes, rest: &[], header }];
-        let appended = self.commit(options, &config, now, &mut incoming)?;
+        let appended = self.commit(options, &config, now, &mut incoming, commits)?;
         builder.clear();
         Ok(appended)
     }
@@ -182,7 +203,7 @@ impl Shared {
                 },
             })
             .collect();
-        self.commit(options, &config, now, &mut incoming)
+        self.commit(options, &config, now, &mut incoming, &[])
     }
 
     /// No records: nothing is written, synced or rolled, but the checks are made.
@@ -201,6 +222,7 @@ impl Shared {
         config: &LogConfig,
         now: Timestamp,
         batches: &mut [Incoming<'_>],
+        commits: &[NewCommit],
     ) -> Result<Appended> {
         let size_bytes: u64 = batches.iter().map(Incoming::size_bytes).sum();
         let largest = batches.iter().map(Incoming::size_bytes).max().unwrap_or(0);
@@ -229,7 +251,22 @@ impl Shared {
             }
             None => false,
         };
-        if let Err(error) = self.write_locked(&mut writer, batches, size_bytes, now) {
+        let write =
+            |writer: &mut Writer, batches: &mut [Incoming<'_>]| self.write_locked(writer, batches, size_bytes, now);
+        let written = match commits {
+            [] => write(&mut writer, batches),
+            commits => {
+                let last = &batches.last().expect("an append has a batch").header;
+                // The commits go first: they count only once the batch is there.
+                let pending = self.write_commits(commits, last, always || options.sync);
+                pending.and_then(|pending| {
+                    let written = write(&mut writer, batches);
+                    pending.conclude(written.is_ok());
+                    written
+                })
+            }
+        };
+        if let Err(error) = written {
             drop(writer);
             if rolled {
                 self.order_sealed_sync();

@@ -103,6 +103,8 @@ impl Shared {
         let generation = self.core.generation();
         let end = self.written_end();
         self.sync_appended(end, generation)?;
+        // Where nothing was appended there may be commits all the same.
+        self.sync_cursors()?;
         Ok(self.core.synced().max(end))
     }
 
@@ -186,6 +188,8 @@ impl Shared {
 
     /// Closed files first: what is acknowledged may reach over a roll (rule 1).
     fn make_durable(&self, capture: &Capture) -> Result<()> {
+        // What was appended with a commit must not outlive it.
+        self.sync_cursors()?;
         for sealed in &capture.sealed {
             sealed.sync()?;
         }

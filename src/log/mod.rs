@@ -8,6 +8,8 @@
 //! | `epochs`, `follower` | leader epochs; appending what a leader wrote |
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards, and finding by time |
 //! | `wake`, `watermark` | waking readers that wait; the high watermark |
+//! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards |
+//! | `cursors/` | named cursors: offsets that are remembered, committed alone or with an append |
 //! | `report` | what a log says about itself |
 //! | `check/` | whether its files are what was written, without changing them |
 //!
@@ -28,6 +30,7 @@ use crate::slice::{LogSlice, Sent};
 mod append;
 mod check;
 mod core;
+mod cursors;
 mod durability;
 mod epochs;
 mod open;
@@ -45,6 +48,7 @@ mod tests;
 pub use self::core::ReadUpTo;
 pub use append::{AppendOptions, Appended};
 pub use check::{Checked, Finding, FindingKind, IntegrityReport, Severity};
+pub use cursors::{CursorInfo, NamedCursor, OnReset};
 pub use read::Reader;
 pub use read::records::{Batches, Records};
 pub use read::reversed::RecordsReversed;

@@ -1,7 +1,7 @@
 //! What all handles of one open log share, and how it is opened, reopened and closed.
 //!
-//! Lock order: durability gate (never held over anything else) · writer mutex → segments → gathered index entries, and writer
-//! mutex → leader epochs. No
+//! Lock order: durability gate (never held over anything else) · writer mutex → cursors → segments → gathered index
+//! entries, and writer mutex → leader epochs; the cursors' own small log has the same locks again, below the cursors. No
 //! user code runs under a lock. The invariant it owns: the directory stays locked from before its first byte is read
 //! for recovery until after its last byte is written.
 
@@ -17,9 +17,10 @@ use crate::fs::Env;
 use crate::offset::Offset;
 
 use super::core::Core;
+use super::cursors::Cursors;
 use super::durability::Durability;
-use super::open;
 use super::open::load::{Loader, Readable};
+use super::open::{self, DirectoryLocks};
 use super::report::Stats;
 use super::worker::WorkerControl;
 use super::writer::Writer;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) durability: Durability,
     pub(super) worker: WorkerControl,
     pub(super) counters: Counters,
+    pub(super) cursors: Cursors,
     /// One past the last offset that was written, whether readers see it yet or not.
     written_end: AtomicU64,
 }
@@ -77,6 +79,17 @@ impl Shared {
     pub(super) fn open(env: &Env, dir: &Path, config: LogConfig) -> Result<Arc<Shared>> {
         config.check()?;
         let (dir, locks) = open::claim(env, dir)?;
+        Shared::open_claimed(env, dir, locks, config)
+    }
+
+    /// Opens a log inside another one's directory, whose lock the caller holds.
+    pub(super) fn open_inside(env: &Env, dir: &Path, config: LogConfig) -> Result<Arc<Shared>> {
+        config.check()?;
+        let (dir, locks) = open::claim_inside(env, dir)?;
+        Shared::open_claimed(env, dir, locks, config)
+    }
+
+    fn open_claimed(env: &Env, dir: Arc<Path>, locks: DirectoryLocks, config: LogConfig) -> Result<Arc<Shared>> {
         let loader = Loader { env, dir: &dir, config: &config, sync_failed: false };
         let (state_file, loaded) = loader.load()?;
         let core =
@@ -90,9 +103,11 @@ impl Shared {
             durability: Durability::default(),
             worker: WorkerControl::default(),
             counters: Counters::default(),
+            cursors: Cursors::default(),
             written_end: AtomicU64::new(0),
         };
         shared.install(readable);
+        shared.forget_cursors(shared.core.log_end());
         Ok(Arc::new(shared))
     }
 
@@ -115,7 +130,10 @@ impl Shared {
     pub(super) fn reopen(&self) -> Result<()> {
         self.with_syncs_stopped(|| {
             let mut writer = self.writer.lock();
-            let Some(cause) = writer.failed.clone() else { return Ok(()) };
+            let Some(cause) = writer.failed.clone() else {
+                self.forget_failed_cursors();
+                return Ok(());
+            };
             let synced = self.core.synced();
             writer.abandon();
             let config = Arc::clone(&writer.config);
@@ -124,6 +142,7 @@ impl Shared {
             let (state_file, loaded) = loader.load()?;
             let readable = writer.replace(state_file, loaded);
             self.install(readable);
+            self.forget_cursors(self.core.log_end());
             // What was appended before the failure and is there was made durable by the recovery.
             self.counters.note_sync(writer.appended.records, writer.appended.bytes);
             drop(writer);
@@ -138,6 +157,8 @@ impl Shared {
             return Ok(());
         }
         self.worker.stop();
+        // Before the log itself, for what was appended with a commit must not outlive it.
+        let commits = self.sync_cursors();
         let mut writer = self.writer.lock();
         let end = writer.next_offset();
         let finished = writer.finish(self.core.env(), self.core.dir()).map_err(|error| {
@@ -153,11 +174,12 @@ impl Shared {
         if finished.is_ok() && failed.is_none() {
             self.core.raise_synced(end);
         }
+        let commits = commits.and(self.close_cursors());
         self.core.set_closed();
         writer.locks = None;
         drop(writer);
         self.run_last_callbacks();
-        finished
+        finished.and(commits)
     }
 
     pub(super) fn update_config(&self, change: impl FnOnce(LogConfig) -> LogConfig) -> Result<()> {

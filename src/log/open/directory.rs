@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
 use crate::fs::{EntryKind, Env, OpenMode};
-use crate::names::{DELETED_SUFFIX, LOCK, Name, SegmentFile, Stage, TRUNCATING_SUFFIX, classify};
+use crate::names::{CURSORS, DELETED_SUFFIX, LOCK, Name, SegmentFile, Stage, TRUNCATING_SUFFIX, classify};
 use crate::offset::{Offset, Position};
 use crate::segment::{LogFile, Recovery, path, recover};
 
@@ -70,7 +70,7 @@ impl Listing {
                 listing.note_foreign(dir, &entry.name);
                 continue;
             };
-            if name == LOCK || name == LOST_AND_FOUND {
+            if name == LOCK || name == LOST_AND_FOUND || (name == CURSORS && entry.kind == EntryKind::Directory) {
                 continue;
             }
             if entry.kind != EntryKind::File {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::error::{Error, IoOp, Result};
 use crate::fs::{Env, Lock, LockKind};
 use crate::names::{DATA_DIRECTORY_MARKERS, LOCK};
+use crate::state::StateFile;
 
 pub(crate) mod directory;
 pub(crate) mod load;
@@ -44,6 +45,20 @@ pub(crate) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)
         _ => None,
     };
     Ok((dir, DirectoryLocks { _own: own, _parent: parent }))
+}
+
+/// As [`claim`], for a directory inside one of our own: whose lock file that is, we hold it already.
+pub(crate) fn claim_inside(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)> {
+    create_dirs(env, dir)?;
+    let is_empty = Listing::read(env, dir)?.is_empty();
+    let own = lock(env, dir, LockKind::Exclusive)?;
+    if is_empty {
+        sync_found_name(env, dir)?;
+        // Durably the first name in it, so that no crash leaves one that does not make the directory a log.
+        StateFile::open_or_create(env, dir)?;
+        directory::sync_dir(env, dir)?;
+    }
+    Ok((dir.into(), DirectoryLocks { _own: own, _parent: None }))
 }
 
 /// The path without symbolic links, so that two ways to a directory are one.
