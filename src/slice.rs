@@ -4,11 +4,11 @@
 //! file, so that it reads the same bytes after the segment was deleted and after the log was closed; and it begins and
 //! ends at a batch.
 
-use std::os::fd::AsFd;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use crate::error::{Corruption, Error, IoOp, Result};
-use crate::fs::retry;
 use crate::offset::{Offset, Position};
 use crate::record::{DecodeLimits, StoredRecord};
 use crate::segment::{LogFile, Scanner};
@@ -19,6 +19,9 @@ mod walk;
 pub(crate) use batch::SharedRecords;
 pub use batch::{BatchRecords, StoredBatch};
 pub(crate) use walk::{Walk, first_offset};
+
+/// The `errno` of a descriptor that is not open for what is asked (`EBADF`).
+const NOT_OPEN_FOR_WRITING: i32 = 9;
 
 /// Whole batches of one segment, the first of which holds the offset that was asked for. Cheap to clone, and made
 /// without reading the batches.
@@ -86,14 +89,18 @@ impl LogSlice {
     }
 
     /// Sends the stored bytes with `sendfile`. Waits for a receiver that blocks, until all is sent; with one that does
-    /// not, stops where it takes no more.
+    /// not, stops where it takes no more: [`LogSlice::send_to_from`] goes on there.
+    ///
+    /// The receiver gets these bytes, whatever becomes of the log meanwhile: a truncation leaves the file to those who
+    /// read it, and a deletion takes its name only. That holds for this process's own truncations.
     ///
     /// Where the receiver has gone, the kernel raises SIGPIPE, as for any write to a closed socket. Rust's runtime
     /// ignores that signal; a host program in another language may have to.
     ///
     /// # Errors
-    /// [`Error::PeerClosed`] if the receiver closed its end, [`Error::Corrupt`] if the file is shorter than it was,
-    /// [`Error::Io`] if the system refuses.
+    /// [`Error::PeerClosed`] if the receiver closed its end, [`Error::ReceiverRefused`] for one that the system sends
+    /// nothing to, such as a file that is open for appending, [`Error::Corrupt`] if the file is shorter than it was,
+    /// [`Error::Io`] if the system refuses otherwise. Some bytes may have been sent before an error.
     pub fn send_to(&self, receiver: impl AsFd) -> Result<Sent> {
         self.send_to_from(receiver, 0)
     }
@@ -127,23 +134,41 @@ impl LogSlice {
     /// # Errors
     /// As [`LogSlice::send_to`].
     pub fn send_to_from(&self, receiver: impl AsFd, skip_bytes: u64) -> Result<Sent> {
-        let Some(range) = &self.range else { return Ok(Sent { bytes: 0, would_block: false }) };
+        let nothing = Sent { bytes: 0, would_block: false };
+        let Some(range) = self.range.as_ref().filter(|range| skip_bytes < range.end - range.start) else {
+            return Ok(nothing);
+        };
         let receiver = receiver.as_fd();
-        let from = range.start + skip_bytes.min(range.end - range.start);
+        let from = range.start + skip_bytes;
         let mut at = from;
         while at < range.end {
             // Where a length exceeds what one call can move, the call is short.
             let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX);
-            match retry(|| range.file.file().send_to(receiver, at, wanted)) {
+            match range.file.send(receiver, at, wanted) {
                 Ok(0) => {
                     let reason = Corruption::Shortened { length: at.value(), durable: range.end.value() };
                     return Err(Error::corrupt(range.file.path(), at, reason));
                 }
                 Ok(moved) => at += u64::try_from(moved).expect("lengths in memory fit 64 bits"),
-                Err(error) => return stopped(&error, range, at - from),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(Sent { bytes: at - from, would_block: true });
+                }
+                Err(error) => return Err(refusal(&error, range)),
             }
         }
-        Ok(Sent { bytes: at - from, would_block: false })
+        Ok(Sent { bytes: at - from, ..nothing })
+    }
+
+    /// The file, where in it the slice begins, and how many bytes it has: for sending by other means, such as TLS in
+    /// the kernel or io_uring. `None` for a slice without a batch, and for a log in memory, which has no file.
+    ///
+    /// The bytes stay as they are for as long as the slice, a clone of it, or a descriptor made of this one lives, and
+    /// for what is on its way to a receiver also longer. The descriptor is the log's own: read from it, and nothing else.
+    #[must_use]
+    pub fn as_parts(&self) -> Option<(BorrowedFd<'_>, u64, u64)> {
+        let range = self.range.as_ref()?;
+        let file = range.file.hand_out(range.end)?;
+        Some((file, range.start.value(), range.end - range.start))
     }
 
     /// Size of the stored batches in bytes.
@@ -165,12 +190,13 @@ impl LogSlice {
     }
 }
 
-/// What it means that a receiver takes no more behind so many bytes.
-fn stopped(error: &std::io::Error, range: &FileRange, bytes: u64) -> Result<Sent> {
+/// What it means that a receiver takes nothing.
+fn refusal(error: &std::io::Error, range: &FileRange) -> Error {
     match error.kind() {
-        std::io::ErrorKind::WouldBlock => Ok(Sent { bytes, would_block: true }),
-        std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => Err(Error::PeerClosed),
-        _ => Err(Error::io(IoOp::Send, range.file.path(), error)),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Error::PeerClosed,
+        ErrorKind::InvalidInput | ErrorKind::NotConnected => Error::receiver_refused(error),
+        _ if error.raw_os_error() == Some(NOT_OPEN_FOR_WRITING) => Error::receiver_refused(error),
+        _ => Error::io(IoOp::Send, range.file.path(), error),
     }
 }
 

@@ -40,12 +40,11 @@ pub enum Error {
         /// One past the last offset that may be read.
         end: Offset,
     },
-    /// What was read at or above an offset is no longer in the log: its end was put back there, and it may have grown
-    /// again since.
+    /// What was being read, or was to become durable, was cut off by a truncation. The log may have grown again since.
     Truncated {
-        /// Where reading was to go on.
+        /// The offset up to which the caller waited, or had read.
         asked: Offset,
-        /// The offset that the log end was put back to.
+        /// Where the truncation ended the log.
         end: Offset,
     },
     /// A batch is larger than `max_message_bytes` or than a segment may be.
@@ -130,6 +129,12 @@ pub enum Error {
     ReadOnly,
     /// The receiver of `send_to` closed its end.
     PeerClosed,
+    /// The system moves nothing from a file to this receiver: a file that is open for appending, a descriptor that is
+    /// not open for writing, a socket without a peer.
+    ReceiverRefused {
+        /// The system's answer.
+        cause: IoCause,
+    },
     /// No room for a write or an allocation. The log is as it was before the call; once there is room it goes on.
     StorageFull {
         /// What was being done.
@@ -215,7 +220,6 @@ impl Error {
         match self {
             Error::InvalidConfig { .. }
             | Error::OffsetOutOfRange { .. }
-            | Error::Truncated { .. }
             | Error::BatchTooLarge { .. }
             | Error::InvalidRecord { .. }
             | Error::InvalidBatch { .. }
@@ -232,7 +236,9 @@ impl Error {
             | Error::ReadOnly
             | Error::PeerClosed
             | Error::InvalidCursorName { .. }
-            | Error::CursorOutOfRange { .. } => ErrorKind::Usage,
+            | Error::CursorOutOfRange { .. }
+            | Error::ReceiverRefused { .. }
+            | Error::Truncated { .. } => ErrorKind::Usage,
             Error::StorageFull { .. } | Error::LogFull { .. } | Error::Io { .. } => ErrorKind::Retry,
             Error::Failed { .. } => ErrorKind::Reopen,
             Error::Corrupt { .. } | Error::Damaged { .. } => ErrorKind::Damage,
@@ -249,6 +255,11 @@ impl Error {
             return Error::StorageFull { operation, path: path.into() };
         }
         Error::Io { operation, path: path.into(), cause: IoCause::of(error) }
+    }
+
+    /// A receiver that the system sends nothing to.
+    pub(crate) fn receiver_refused(error: &io::Error) -> Error {
+        Error::ReceiverRefused { cause: IoCause::of(error) }
     }
 
     /// Whether a sync failed, after which the page cache may show what the disk does not have (rule 17).
@@ -273,9 +284,6 @@ impl fmt::Display for Error {
             }
             Error::OffsetOutOfRange { asked, start, end } => {
                 write!(f, "offset {asked} is outside the log, which reaches from {start} to {end}")
-            }
-            Error::Truncated { asked, end } => {
-                write!(f, "reading was to go on at offset {asked}, but the log was truncated to {end}")
             }
             Error::BatchTooLarge { size_bytes, limit_bytes } => {
                 write!(f, "a batch of {size_bytes} bytes exceeds the limit of {limit_bytes}")
@@ -313,6 +321,10 @@ impl fmt::Display for Error {
             Error::Closed => write!(f, "the log was closed"),
             Error::ReadOnly => write!(f, "the log was opened for reading only"),
             Error::PeerClosed => write!(f, "the receiver closed its end"),
+            Error::ReceiverRefused { cause } => write!(f, "nothing can be sent to this receiver: {cause}"),
+            Error::Truncated { asked, end } => {
+                write!(f, "what lay below offset {asked} was cut off: the log was truncated to {end}")
+            }
             Error::StorageFull { operation, path } => write!(f, "{operation} {}: no room", path.display()),
             Error::LogFull { size_bytes, limit_bytes } => {
                 write!(f, "the log has no room for {size_bytes} bytes more within its limit of {limit_bytes}")

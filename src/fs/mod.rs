@@ -355,7 +355,6 @@ impl File {
     }
 
     /// The descriptor itself, for users who send by other means. A simulated file has none.
-    #[allow(dead_code, reason = "the seam is whole; what asks this comes with later parts of the log")]
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.inner {
             FileInner::Real(file) => Some(std::os::fd::AsFd::as_fd(file)),

@@ -4,13 +4,15 @@
 //! first failure sticks, because the kernel reports a lost write once, and a second `fdatasync` would say yes.
 
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::error::{Error, IoOp, Result};
-use crate::fs::{Env, File, OpenMode, Partial, read_exact_at, write_all_vectored_at};
+use crate::fs::{Env, File, OpenMode, Partial, read_exact_at, retry, write_all_vectored_at};
 use crate::offset::Position;
 
 /// An open `.log` file.
@@ -19,6 +21,8 @@ pub(crate) struct LogFile {
     file: File,
     path: Arc<Path>,
     sync_gate: Mutex<Option<Error>>,
+    /// Bytes below may be queued at a receiver, as pages of this file: they are never changed in place (rule 31).
+    sent: AtomicU64,
 }
 
 /// A write that did not reach its end.
@@ -33,7 +37,7 @@ impl LogFile {
     pub(crate) fn open(env: &Env, path: &Arc<Path>, mode: OpenMode) -> Result<LogFile> {
         let operation = if mode == OpenMode::CreateNew { IoOp::Create } else { IoOp::Open };
         let file = env.open(path, mode).map_err(|error| Error::io(operation, path, &error))?;
-        Ok(LogFile { file, path: Arc::clone(path), sync_gate: Mutex::new(None) })
+        Ok(LogFile { file, path: Arc::clone(path), sync_gate: Mutex::new(None), sent: AtomicU64::new(0) })
     }
 
     pub(crate) fn path(&self) -> &Arc<Path> {
@@ -69,6 +73,30 @@ impl LogFile {
     /// Fills `into` from `at` on, as far as the file reaches; returns how far.
     pub(crate) fn read(&self, into: &mut [u8], at: Position) -> Result<usize> {
         read_exact_at(&self.file, into, at).map_err(|error| self.failure(IoOp::Read, &error))
+    }
+
+    /// Moves bytes to a receiver without a copy; may be short. That they may be on their way is noted before the call,
+    /// for nothing that is asked after it can help.
+    pub(crate) fn send(&self, receiver: BorrowedFd<'_>, at: Position, len: usize) -> io::Result<usize> {
+        self.note_sent(at + u64::try_from(len).expect("lengths in memory fit 64 bits"));
+        retry(|| self.file.send_to(receiver, at, len))
+    }
+
+    /// The descriptor, to be used up to `end` by whoever asks, at any time from now on. A simulated file has none.
+    pub(crate) fn hand_out(&self, end: Position) -> Option<BorrowedFd<'_>> {
+        self.note_sent(end);
+        self.file.descriptor()
+    }
+
+    /// Bytes below `end` may be on their way to a receiver.
+    pub(crate) fn note_sent(&self, end: Position) {
+        self.sent.fetch_max(end.value(), Ordering::AcqRel);
+    }
+
+    /// No byte at or above was ever sent through this file.
+    #[allow(dead_code, reason = "truncation asks this")]
+    pub(crate) fn sent(&self) -> Position {
+        Position::new(self.sent.load(Ordering::Acquire))
     }
 
     pub(crate) fn len(&self) -> Result<u64> {

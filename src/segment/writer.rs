@@ -108,6 +108,8 @@ impl SegmentWriter {
         damage: Vec<DamagedRange>,
     ) -> Result<SegmentWriter> {
         let log = Arc::new(LogFile::open(env, &path(dir, base, SegmentFile::Log), OpenMode::ReadWrite)?);
+        // Whoever had the file open before, and has gone, may have sent what is in it.
+        log.note_sent(known.position);
         let indexes = GrowingIndexes::resume(env, dir, base, shape.indexes, known)?;
         let segment = Arc::new(Segment::new(dir, base, known.position, damage));
         let first = if known.position > Position::ZERO { FirstTimestamp::Unread } else { FirstTimestamp::Known(None) };

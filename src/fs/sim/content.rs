@@ -20,6 +20,8 @@ pub(super) struct Content {
     pub(super) owes_error: bool,
     durable: Vec<u8>,
     pending: Vec<Pending>,
+    /// What `send_to` queued and no receiver is known to have drained: where it begins, and the bytes.
+    in_flight: Vec<(usize, Vec<u8>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,19 +45,60 @@ impl Content {
     /// A file at rest.
     pub(super) fn durable(bytes: Vec<u8>, modified: Timestamp) -> Content {
         let charged_to = u64::try_from(bytes.len()).expect("a length in memory fits 64 bits");
-        Content { visible: bytes.clone(), modified, charged_to, owes_error: false, durable: bytes, pending: Vec::new() }
+        Content {
+            visible: bytes.clone(),
+            modified,
+            charged_to,
+            owes_error: false,
+            durable: bytes,
+            pending: Vec::new(),
+            in_flight: Vec::new(),
+        }
     }
 
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
         overwrite(&mut self.visible, at, bytes);
+        self.assert_in_flight_unchanged();
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
         self.visible.resize(len, 0);
+        self.assert_in_flight_unchanged();
     }
 
     pub(super) fn allocate(&mut self, to: usize) {
         self.visible.resize(self.visible.len().max(to), 0);
+        self.assert_in_flight_unchanged();
+    }
+
+    /// Takes note of bytes that are being queued at a receiver, as pages and not as copies (rule 31).
+    pub(super) fn begin_flight(&mut self, at: usize, bytes: &[u8]) {
+        self.in_flight.push((at, bytes.to_vec()));
+    }
+
+    /// Of what was to be queued last at a place, the receiver took so much.
+    pub(super) fn settle_flight(&mut self, at: usize, offered: usize, taken: usize) {
+        let is_this = |(start, bytes): &(usize, Vec<u8>)| *start == at && bytes.len() == offered;
+        if let Some(index) = self.in_flight.iter().rposition(is_this) {
+            self.in_flight[index].1.truncate(taken);
+            if taken == 0 {
+                self.in_flight.remove(index);
+            }
+        }
+    }
+
+    /// Every receiver has read what was queued for it.
+    pub(super) fn drain(&mut self) {
+        self.in_flight.clear();
+    }
+
+    /// A page that is queued at a receiver shows it whatever becomes of the file in place: a cut changes what was sent,
+    /// and what is written behind the cut all the more.
+    fn assert_in_flight_unchanged(&self) {
+        for (at, bytes) in &self.in_flight {
+            let now = self.visible.get(*at..at + bytes.len());
+            assert!(now == Some(bytes), "{} bytes at {at} changed, which were sent and not yet received", bytes.len());
+        }
     }
 
     /// Notes a change that was made visible, for the next sync or crash.

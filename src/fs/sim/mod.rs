@@ -266,6 +266,15 @@ impl SimDisk {
         state.content_mut(inode).flip_bit(usize::try_from(byte).expect("an index in memory"), bit);
     }
 
+    /// Says that every receiver has read what `send_to` queued for it. Until then a change of these bytes is a panic.
+    pub(crate) fn drain(&self) {
+        for inode in self.state().inodes.values_mut() {
+            if let Node::File(content) = &mut inode.node {
+                content.drain();
+            }
+        }
+    }
+
     /// Removes a file's name, durably at once.
     pub(crate) fn remove(&self, path: impl AsRef<Path>) {
         let mut state = self.state();

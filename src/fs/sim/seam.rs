@@ -361,15 +361,26 @@ impl SimFile {
     /// Copies from the page cache and writes to the real descriptor, outside the disk's lock: it may wait for a peer
     /// that reads through the same disk.
     pub(in crate::fs) fn send_to(&self, out: BorrowedFd<'_>, at: Position, len: usize) -> io::Result<usize> {
-        let bytes = {
-            let (state, verdict) = self.enter(CallKind::SendTo, at.value(), wide(len))?;
+        let (bytes, remembers) = {
+            let (mut state, verdict) = self.enter(CallKind::SendTo, at.value(), wide(len))?;
             let found = rest_from(&state.content(self.inode.id).visible, at);
-            found[..found.len().min(verdict.limit(len))].to_vec()
+            let bytes = found[..found.len().min(verdict.limit(len))].to_vec();
+            let remembers = state.keeps_history && !bytes.is_empty();
+            if remembers {
+                state.content_mut(self.inode.id).begin_flight(narrow(at.value()), &bytes);
+            }
+            (bytes, remembers)
         };
         if bytes.is_empty() {
             return Ok(0);
         }
-        Ok(nix::unistd::write(out, &bytes)?)
+        let sent = nix::unistd::write(out, &bytes);
+        if remembers {
+            let mut state = self.inode.disk.state();
+            let content = state.content_mut(self.inode.id);
+            content.settle_flight(narrow(at.value()), bytes.len(), sent.unwrap_or(0));
+        }
+        Ok(sent?)
     }
 
     pub(in crate::fs) fn map_read(&self, len: usize) -> io::Result<SimMap> {

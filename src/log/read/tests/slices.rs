@@ -232,3 +232,27 @@ fn a_stored_batch_says_what_its_header_says() {
     assert_eq!(batch.as_bytes().len() as u64, batch.size_bytes());
     assert_eq!(batch.path(), Path::new(&fixture.path(&fixture.batches[0])));
 }
+
+// Row 71.
+#[test]
+fn the_simulated_disk_takes_a_change_of_bytes_on_their_way_for_what_it_is() {
+    let mut fixture = Fixture::new();
+    fixture.append(1, 1000);
+    let slice = fixture.reader().read(at(0), 1).unwrap();
+    let path = fixture.path(&fixture.batches[0]);
+    let (sender, _receiver) = UnixStream::pair().unwrap();
+    let sent = slice.send_to(&sender).unwrap().bytes;
+    let file = fixture.core.env().open(Path::new(&path), crate::fs::OpenMode::ReadWrite).unwrap();
+    let changes: [&dyn Fn(); 2] = [&|| file.set_len(sent - 1).unwrap(), &|| {
+        file.write_at(b"x", crate::offset::Position::new(sent - 1)).unwrap();
+    }];
+    for change in changes {
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(change)).is_err();
+        assert!(panicked, "what was sent has changed");
+        fixture.disk.write_file(&path, fixture.batches[0].bytes.clone());
+        assert_eq!(received(&slice), fixture.batches[0].bytes);
+    }
+    fixture.append(1, 1000);
+    fixture.disk.drain();
+    file.set_len(0).unwrap();
+}
