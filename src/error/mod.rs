@@ -75,6 +75,24 @@ pub enum Error {
         /// The log end that was found.
         actual: Offset,
     },
+    /// What a leader wrote begins below the end of the log that follows.
+    UnexpectedAppendOffset {
+        /// The first offset of the append.
+        first: Offset,
+        /// The last offset of the append.
+        last: Offset,
+        /// One past the last offset of the log.
+        log_end: Offset,
+    },
+    /// Batches of one call do not follow each other.
+    OffsetsOutOfOrder {
+        /// Where in the handed bytes the batch begins that is out of order.
+        position: Position,
+        /// Its first offset.
+        first: Offset,
+        /// The smallest that may stand there.
+        expected: Offset,
+    },
     /// A batch has an earlier leader epoch than a batch before it: its leader was replaced, or what it knows nothing of
     /// was not cut off.
     StaleLeaderEpoch {
@@ -224,6 +242,8 @@ impl Error {
             | Error::InvalidRecord { .. }
             | Error::InvalidBatch { .. }
             | Error::UnexpectedLogEnd { .. }
+            | Error::UnexpectedAppendOffset { .. }
+            | Error::OffsetsOutOfOrder { .. }
             | Error::StaleLeaderEpoch { .. }
             | Error::OffsetsExhausted
             | Error::UnsupportedCompression { .. }
@@ -293,6 +313,13 @@ impl fmt::Display for Error {
             Error::UnexpectedLogEnd { expected, actual } => {
                 write!(f, "the log ends at {actual}, the caller expected {expected}")
             }
+            Error::UnexpectedAppendOffset { first, last, log_end } => {
+                write!(f, "the batches reach from {first} to {last}, the log ends at {log_end} already")
+            }
+            Error::OffsetsOutOfOrder { position, first, expected } => write!(
+                f,
+                "the batch at byte {position} of the call begins at offset {first}, expected {expected} or above"
+            ),
             Error::StaleLeaderEpoch { given, latest } => {
                 write!(f, "leader epoch {given} comes after epoch {latest}")
             }

@@ -20,6 +20,7 @@ use crate::state::Witness;
 
 use super::cursors::NewCommit;
 use super::shared::Shared;
+use super::wake::Wake;
 use super::writer::{Amount, Writer};
 
 /// The leader epoch of a batch that has none.
@@ -36,6 +37,10 @@ pub struct Appended {
 }
 
 impl Appended {
+    pub(super) fn new(base_offset: Offset, next_offset: Offset, timestamp: Option<Timestamp>) -> Appended {
+        Appended { base_offset, next_offset, timestamp }
+    }
+
     /// The offset of the first record.
     #[must_use]
     pub fn base_offset(&self) -> Offset {
@@ -101,22 +106,27 @@ impl AppendOptions {
     }
 }
 
-/// One encoded batch on its way into the log: its first bytes, which are changed here, and the rest, which is not
-/// copied.
-struct Incoming<'a> {
-    head: &'a mut [u8],
-    rest: &'a [u8],
-    header: BatchHeader,
+/// One encoded batch on its way into the log: its first bytes, which are changed here, none if nothing is to be
+/// changed, and the rest, which is not copied.
+pub(super) struct Incoming<'a> {
+    pub(super) head: &'a mut [u8],
+    pub(super) rest: &'a [u8],
+    pub(super) header: BatchHeader,
 }
 
 impl Incoming<'_> {
-    fn size_bytes(&self) -> u64 {
+    pub(super) fn size_bytes(&self) -> u64 {
         self.header.size_bytes
     }
 
     /// Offsets that the batch takes.
     fn offsets(&self) -> u64 {
         u64::try_from(self.header.last_offset_delta).expect("a checked batch has a delta of 0 or more") + 1
+    }
+
+    /// Records that the header counts. Formats without a count have one a message, or more inside it.
+    fn records(&self) -> u64 {
+        u64::try_from(self.header.count).unwrap_or(1)
     }
 }
 
@@ -207,7 +217,7 @@ impl Shared {
     }
 
     /// No records: nothing is written, synced or rolled, but the checks are made.
-    fn append_nothing(&self, options: &AppendOptions) -> Result<Appended> {
+    pub(super) fn append_nothing(&self, options: &AppendOptions) -> Result<Appended> {
         let writer = self.writer.lock();
         writer.check_writable()?;
         let end = writer.next_offset();
@@ -273,18 +283,8 @@ impl Shared {
             }
             return Err(error);
         }
-        self.raise_written_end(appended.next_offset);
+        let wake = self.show_written(&mut writer, appended.next_offset, always);
         let generation = self.core.generation();
-        let wake = (!always).then(|| {
-            // What waits for its sync in segments before this one lies below the end that readers see from now on.
-            for sealed in &writer.sealed {
-                sealed.publish();
-            }
-            let active = writer.active();
-            let position = active.position();
-            active.segment().publish(position);
-            self.core.publish(appended.next_offset)
-        });
         drop(writer);
         drop(wake);
         if rolled {
@@ -294,23 +294,48 @@ impl Shared {
         Ok(appended)
     }
 
-    /// Begins a new segment, with the writer mutex held.
+    /// Takes note that everything below `end` is written, and shows it to readers unless they wait for its sync. They
+    /// are woken when the answer is dropped, after the writer mutex.
+    pub(super) fn show_written(&self, writer: &mut Writer, end: Offset, always: bool) -> Option<Wake<'_>> {
+        self.raise_written_end(end);
+        if always {
+            return None;
+        }
+        // What waits for its sync in segments before this one lies below the end that readers see from now on.
+        for sealed in &writer.sealed {
+            sealed.publish();
+        }
+        let active = writer.active();
+        let position = active.position();
+        active.segment().publish(position);
+        Some(self.core.publish(end))
+    }
+
+    /// Begins a new segment at the log end, with the writer mutex held.
     pub(super) fn roll_locked(&self, writer: &mut Writer) -> Result<()> {
-        let sealed = writer.roll(self.core.env(), self.core.dir()).map_err(|failure| self.judge(writer, failure))?;
+        let base = writer.next_offset();
+        self.roll_locked_at(writer, base)
+    }
+
+    /// Begins a new segment at the log end or above, with the writer mutex held.
+    pub(super) fn roll_locked_at(&self, writer: &mut Writer, base: Offset) -> Result<()> {
+        let rolled = writer.roll(self.core.env(), self.core.dir(), base);
+        let sealed = rolled.map_err(|failure| self.judge(writer, failure))?;
         self.core.insert_segment(Arc::clone(writer.active().segment()));
         self.core.keep_open(Arc::clone(&sealed.segment));
         self.counters.rolls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(())
     }
 
-    fn write_locked(
+    /// Writes batches that have their offsets and fit the active segment, with the writer mutex held.
+    pub(super) fn write_locked(
         &self,
         writer: &mut Writer,
         batches: &mut [Incoming<'_>],
         size_bytes: u64,
         now: Timestamp,
     ) -> Result<()> {
-        let records = batches.iter().map(Incoming::offsets).sum();
+        let records = batches.iter().map(Incoming::records).sum();
         let amount = Amount { records, bytes: size_bytes };
         let last = witness_of_last(writer, batches, size_bytes);
         let count = u64::try_from(batches.len()).unwrap_or(u64::MAX);
@@ -336,7 +361,7 @@ impl Shared {
     }
 
     /// A failed write fails the log, unless there was merely no room and the file is as it was (rules 6, 17 and 20a).
-    fn judge(&self, writer: &mut Writer, failure: AppendFailure) -> Error {
+    pub(super) fn judge(&self, writer: &mut Writer, failure: AppendFailure) -> Error {
         match failure {
             AppendFailure::Unchanged(error @ Error::StorageFull { .. }) => error,
             AppendFailure::Unchanged(error) if is_harmless(&error) => error,
@@ -350,7 +375,7 @@ impl Shared {
     }
 
     /// Syncs as far as the options and the policy ask before the append returns.
-    fn keep_policy(
+    pub(super) fn keep_policy(
         self: &Arc<Self>,
         options: &AppendOptions,
         config: &LogConfig,

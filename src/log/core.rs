@@ -272,6 +272,11 @@ impl Core {
         self.gaps_allowed.load(Ordering::Acquire)
     }
 
+    /// From now on offsets may be missing; the state says so already.
+    pub(crate) fn allow_gaps(&self) {
+        self.gaps_allowed.store(true, Ordering::Release);
+    }
+
     pub(crate) fn report(&self) -> Arc<RecoveryReport> {
         Arc::clone(&self.report.read())
     }

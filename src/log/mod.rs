@@ -8,7 +8,6 @@
 //! | `epochs`, `follower` | leader epochs; appending what a leader wrote |
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards, and finding by time |
 //! | `wake`, `watermark` | waking readers that wait; the high watermark |
-//! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards |
 //! | `cursors/` | named cursors: offsets that are remembered, committed alone or with an append |
 //! | `report` | what a log says about itself |
 //! | `check/` | whether its files are what was written, without changing them |
@@ -33,6 +32,7 @@ mod core;
 mod cursors;
 mod durability;
 mod epochs;
+mod follower;
 mod open;
 mod read;
 mod report;

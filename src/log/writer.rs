@@ -146,6 +146,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Makes the state on disk say that offsets may be missing, before they are.
+    pub(super) fn allow_gaps(&mut self) -> Result<()> {
+        if !self.state.gaps_allowed {
+            let state = State { gaps_allowed: true, ..self.state };
+            self.state_file.write(&state)?;
+            self.state_file.sync()?;
+            self.state = state;
+        }
+        Ok(())
+    }
+
     /// Why the active segment must end before this is appended.
     pub(super) fn must_roll(
         &mut self,
@@ -157,16 +168,21 @@ impl Writer {
         self.active().must_roll(size_bytes, last_offset, max_timestamp, now)
     }
 
-    /// Ends the active segment and begins another at the log end. The old one keeps taking batches if this fails.
+    /// Ends the active segment and begins another at `base`, the log end or above. The old one keeps taking batches if this fails.
     ///
     /// The order is rule 11a's: nothing new is published meanwhile (the mutex is held), the old file is cut to size and
     /// synced if room was allocated ahead, and only then the new one is created. Its name is made durable before
     /// anything in it is acknowledged as durable.
-    pub(super) fn roll(&mut self, env: &Env, dir: &Path) -> std::result::Result<Arc<Sealed>, AppendFailure> {
+    pub(super) fn roll(
+        &mut self,
+        env: &Env,
+        dir: &Path,
+        base: Offset,
+    ) -> std::result::Result<Arc<Sealed>, AppendFailure> {
         let shape = shape(env, &self.config);
         let active = self.active();
+        assert!(base >= active.next_offset(), "a segment begins behind the one before it");
         active.trim().map_err(AppendFailure::Unknown)?;
-        let base = active.next_offset();
         let fresh = match SegmentWriter::create(env, dir, base, shape) {
             Ok(fresh) => fresh,
             Err(error) => return Err(self.undo_roll(env, dir, base, error)),

@@ -19,7 +19,7 @@ use crate::state::{self, State};
 use super::canonical;
 use super::directory::{self, Listing, Source};
 use super::load::{Belief, belief};
-use super::recovery::{file_size, missing_end};
+use super::recovery::{file_size, may_follow, missing_end};
 use crate::log::core::{Bounds, Core};
 use crate::log::epochs::{self, Seen, Span};
 use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
@@ -94,7 +94,7 @@ impl Opening<'_> {
         let mut due = point.offset;
         let mut rest = self.logs.range(point.segment_base..).peekable();
         while let Some((&base, source)) = rest.next() {
-            if base != point.segment_base && base != due && !(state.gaps_allowed && base > due) {
+            if base != point.segment_base && !may_follow(self.env, source, base, due, state.gaps_allowed)? {
                 self.note_aside(source, base, due)?;
                 break;
             }

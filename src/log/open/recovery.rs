@@ -18,8 +18,8 @@ use crate::index::{OffsetIndex, TimeIndex};
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position};
 use crate::segment::{
-    DamagedRange, GrowingIndexes, KnownIndexes, LogFile, MaxTimestamp, Recovered, Recovery, Segment, Tail,
-    path as segment_path, recover,
+    DamagedRange, GrowingIndexes, KnownIndexes, LogFile, MAX_RELATIVE_OFFSET, MaxTimestamp, Recovered, Recovery,
+    Scanner, Segment, Tail, path as segment_path, recover,
 };
 use crate::state::{State, Witness};
 
@@ -107,7 +107,7 @@ pub(crate) fn recover_from(
             remove_empty(loader, base, report)?;
             continue;
         }
-        if base != point.segment_base && base != due && !(chain.gaps_allowed && base > due) {
+        if base != point.segment_base && !may_follow(loader.env, source, base, due, chain.gaps_allowed)? {
             return set_aside(loader, base, std::iter::once((&base, source)).chain(rest), report);
         }
         let start = if base == point.segment_base { point.position } else { Position::ZERO };
@@ -126,6 +126,24 @@ pub(crate) fn recover_from(
         }
     }
     Ok(())
+}
+
+/// Whether a segment above the recovery point may follow a log that ends at `due`.
+///
+/// We name a new segment by the log end, also where offsets may be missing: one that begins elsewhere tells that the end
+/// of the one before was lost. All but one whose first batch lies too far above the log end for the old segment; what
+/// is before such a segment was made durable before that batch was written.
+pub(crate) fn may_follow(env: &Env, source: &Source, base: Offset, due: Offset, gaps_allowed: bool) -> Result<bool> {
+    if base == due || base < due || !gaps_allowed {
+        return Ok(base == due);
+    }
+    let log = Arc::new(LogFile::open(env, &source.path, OpenMode::Read)?);
+    let end = Position::new(log.len()?);
+    match Scanner::new(log, Position::ZERO, end).peek() {
+        Ok(Some(first)) => Ok(first.last_offset().checked_distance(due).is_some_and(|far| far > MAX_RELATIVE_OFFSET)),
+        Ok(None) | Err(Error::Corrupt { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Recovers every segment of a directory that nobody vouches for. `before` is what an earlier state said: where the log

@@ -6,6 +6,7 @@ mod damage;
 mod durability;
 mod epochs;
 mod faults;
+mod follower;
 mod hostile;
 mod leftovers;
 mod model;
