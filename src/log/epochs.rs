@@ -303,7 +303,8 @@ pub(crate) fn judge(
 ///
 /// A full disk must not keep a log from being opened: then the first append writes the file, or fails.
 pub(crate) fn keep(env: &Env, dir: &Path, epochs: &mut Epochs, again: bool) -> Result<()> {
-    if epochs.in_step && !(again && !epochs.cache.is_empty()) {
+    let is_durable = !again || epochs.cache.is_empty();
+    if epochs.in_step && is_durable {
         return Ok(());
     }
     epochs.in_step = false;

@@ -134,7 +134,7 @@ pub(crate) fn recover_from(
 /// of the one before was lost. All but one whose first batch lies too far above the log end for the old segment; what
 /// is before such a segment was made durable before that batch was written.
 pub(crate) fn may_follow(env: &Env, source: &Source, base: Offset, due: Offset, gaps_allowed: bool) -> Result<bool> {
-    if base == due || base < due || !gaps_allowed {
+    if base <= due || !gaps_allowed {
         return Ok(base == due);
     }
     let log = Arc::new(LogFile::open(env, &source.path, OpenMode::Read)?);
