@@ -348,3 +348,81 @@ fn event_book_keeps_its_balance_from_run_to_run() {
     assert_eq!(output.status.code(), Some(1), "a snapshot that does not balance is refused");
     assert!(complaint(&output).contains("bank.snapshot"), "{}", complaint(&output));
 }
+
+fn verify(dir: &Path, options: &[&str]) -> Output {
+    run(program("verify").arg(dir).args(options), b"")
+}
+
+/// The lines of `verify`: findings, and the whole.
+fn verdict(output: &Output) -> (Vec<Value>, Value) {
+    let mut parsed: Vec<Value> =
+        lines(output).into_iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let whole = parsed.pop().expect("a last line");
+    (parsed, whole)
+}
+
+#[test]
+fn verify_tells_sound_torn_and_damaged_logs_apart() {
+    let folder = tempdir().expect("a temporary folder");
+    let dir = folder.path().join("log");
+    let input: Vec<u8> = (10..70).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+    summary(&ingest(&dir, &["--batch-records", "10"], &input));
+    let before = contents(&dir);
+    let sound = verify(&dir, &["--strict"]);
+    let (findings, whole) = verdict(&sound);
+    assert_eq!((sound.status.code(), findings.len()), (Some(0), 0), "{findings:?}");
+    assert_eq!([&whole["clean"], &whole["batches"], &whole["records"]], [&json!(true), &json!(6), &json!(60)]);
+    assert_eq!(whole["dir"].as_str(), dir.canonicalize().expect("a folder").to_str());
+    assert!(contents(&dir) == before, "verify changed the directory");
+
+    let mut bytes = std::fs::read(segment(&dir)).expect("a readable file");
+    let batch = bytes.len() / 6;
+    for at in [2 * batch + 80, 4 * batch + 80] {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(segment(&dir), &bytes).expect("a writable file");
+    let damaged = verify(&dir, &[]);
+    let (findings, whole) = verdict(&damaged);
+    assert_eq!((damaged.status.code(), &whole["errors"]), (Some(1), &json!(2)), "{findings:?}");
+    let positions: Vec<_> = findings.iter().map(|finding| finding["position"].as_u64()).collect();
+    assert_eq!(positions, [Some(2 * batch as u64), Some(4 * batch as u64)]);
+    assert!(findings.iter().all(|finding| finding["severity"] == "error" && finding["kind"] == "batch"));
+
+    // Nobody says what was durable, and the last batch is cut short: that is what a crash leaves.
+    std::fs::remove_file(dir.join("kstore.state")).expect("it is there");
+    std::fs::write(segment(&dir), &before["00000000000000000000.log"][..6 * batch - 3]).expect("a writable file");
+    let torn = verify(&dir, &[]);
+    assert_eq!((torn.status.code(), verdict(&torn).0[0]["kind"].as_str()), (Some(0), Some("torn_tail")));
+    assert_eq!(verify(&dir, &["--strict"]).status.code(), Some(1));
+}
+
+#[test]
+fn verify_reads_live_directories_and_refuses_nonsense() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempdir().expect("a temporary folder");
+    let dir = folder.path().join("log");
+    let log = Log::open(&dir, LogConfig::default()).expect("a new log");
+    log.append(&[Record::value("first")]).expect("room");
+    let name = std::ffi::OsStr::from_bytes(b"strange \"\xff\n");
+    std::fs::write(dir.join(name), b"?").expect("a new file");
+    let output = verify(&dir, &["--strict"]);
+    let (findings, whole) = verdict(&output);
+    assert_eq!((output.status.code(), &whole["live"]), (Some(0), &json!(true)), "{findings:?}");
+    assert_eq!((findings.len(), &findings[0]["kind"]), (1, &json!("foreign_file")));
+    assert!(findings[0]["path_bytes"].as_str().is_some_and(|bytes| bytes.ends_with("2022ff0a")), "{findings:?}");
+
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"no directory").expect("a new file");
+    for (arguments, why) in [
+        (vec![], "<DIR>"),
+        (vec![dir.as_os_str(), std::ffi::OsStr::new("--nonsense")], "--nonsense"),
+        (vec![file.as_os_str()], "Not a directory"),
+        (vec![folder.path().as_os_str()], "no segment"),
+        (vec![std::ffi::OsStr::new("there/is/no/such/log")], "No such file"),
+    ] {
+        let output = run(program("verify").args(&arguments), b"");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(complaint(&output).contains(why), "{arguments:?}: {}", complaint(&output));
+        assert!(output.stdout.is_empty());
+    }
+}

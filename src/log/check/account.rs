@@ -54,11 +54,11 @@ impl Account {
         }
         // One slot of the two may be torn by a crash; the other one counts then.
         let severity = if found.state().is_some() { Severity::Warning } else { Severity::Error };
+        if let (Found::Unusable(reason), true) = (found, damaged.is_empty()) {
+            report.add(Severity::Error, &path, None, None, FindingKind::Content(reason));
+        }
         for (position, reason) in damaged {
             report.add(severity, &path, Some(position), None, FindingKind::Content(reason));
-        }
-        if let Found::Unusable(reason @ Corruption::Content { .. }) = found {
-            report.add(Severity::Error, &path, None, None, FindingKind::Content(reason));
         }
         let holds = match found.state() {
             Some(state) if !live => state_holds(env, logs, state, &mut EpochRuns::default())?,

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Corruption, Error, Result};
 use crate::fs::Env;
 use crate::names::{DATA_DIRECTORY_MARKERS, LOCK};
 use crate::offset::{Offset, Position};
@@ -235,9 +235,11 @@ fn check_chain(
     let (mut ends, mut due, mut torn) = (Ends::new(), None, false);
     for (&base, &size) in sizes {
         let source = &logs[&base];
+        // What the next opening takes out of service: it follows nothing, and was never durable.
+        torn |= judge.is_unsure(base) && due.is_some_and(|due| base < due || (base > due && !judge.gaps_allowed()));
         if torn {
-            let reason =
-                crate::error::Corruption::OffsetGap { found: base.to_disk(), expected: due.unwrap_or(base).to_disk() };
+            let (found, expected) = (base.to_disk(), due.unwrap_or(base).to_disk());
+            let reason = Corruption::OffsetGap { found, expected };
             let what = FindingKind::TornTail { bytes: size, reason };
             report.add(judge.tail_severity(), &source.path, Some(Position::ZERO), Some(base), what);
             continue;
@@ -290,6 +292,11 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn gaps_allowed(self) -> bool {
         self.state.is_none_or(|state| state.gaps_allowed)
+    }
+
+    /// Whether the segment lies above the recovery point of a log that was not closed.
+    fn is_unsure(self, base: Offset) -> bool {
+        !self.closed && self.state.is_some_and(|state| base > state.recovery_point.segment_base)
     }
 
     fn tail_severity(self) -> Severity {
