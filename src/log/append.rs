@@ -261,21 +261,7 @@ impl Shared {
             }
             None => false,
         };
-        let write =
-            |writer: &mut Writer, batches: &mut [Incoming<'_>]| self.write_locked(writer, batches, size_bytes, now);
-        let written = match commits {
-            [] => write(&mut writer, batches),
-            commits => {
-                let last = &batches.last().expect("an append has a batch").header;
-                // The commits go first: they count only once the batch is there.
-                let pending = self.write_commits(commits, last, always || options.sync);
-                pending.and_then(|pending| {
-                    let written = write(&mut writer, batches);
-                    pending.conclude(written.is_ok());
-                    written
-                })
-            }
-        };
+        let written = self.write_committing(&mut writer, batches, size_bytes, now, commits, always || options.sync);
         if let Err(error) = written {
             drop(writer);
             if rolled {
@@ -292,6 +278,26 @@ impl Shared {
         }
         self.keep_policy(options, config, appended.next_offset, generation)?;
         Ok(appended)
+    }
+
+    /// Writes batches, and before them the commits that count once the last one is there.
+    fn write_committing(
+        &self,
+        writer: &mut Writer,
+        batches: &mut [Incoming<'_>],
+        size_bytes: u64,
+        now: Timestamp,
+        commits: &[NewCommit],
+        durably: bool,
+    ) -> Result<()> {
+        if commits.is_empty() {
+            return self.write_locked(writer, batches, size_bytes, now);
+        }
+        let last = &batches.last().expect("an append has a batch").header;
+        let pending = self.write_commits(commits, last, durably)?;
+        let written = self.write_locked(writer, batches, size_bytes, now);
+        pending.conclude(written.is_ok());
+        written
     }
 
     /// Takes note that everything below `end` is written, and shows it to readers unless they wait for its sync. They

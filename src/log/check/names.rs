@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
 use crate::fs::{EntryKind, Env};
-use crate::names::{LOCK, Name, SegmentFile, Stage, TEMPORARY_SUFFIX, classify};
+use crate::names::{CURSORS, LOCK, Name, SegmentFile, Stage, TEMPORARY_SUFFIX, classify};
 use crate::offset::Offset;
 
 use super::report::{FindingKind, IntegrityReport, Severity};
@@ -34,6 +34,10 @@ pub(super) fn check(env: &Env, dir: &Path, live: bool, report: &mut IntegrityRep
         let path = dir.join(&entry.name);
         let name = entry.name.to_str();
         if name.is_some_and(|name| name == LOCK || name == LOST_AND_FOUND) {
+            continue;
+        }
+        if entry.kind == EntryKind::Directory && name == Some(CURSORS) {
+            // A log of its own, which is checked as one.
             continue;
         }
         let meaning = match name {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
-use crate::offset::Offset;
+use crate::offset::{Offset, Timestamp};
 use crate::record::{BatchHeader, Record};
 
 use super::Log;
@@ -194,6 +194,17 @@ impl NamedCursor {
     /// As [`NamedCursor::commit`].
     pub fn reset_to_latest(&self) -> Result<()> {
         self.commit(self.shared.core.log_end())
+    }
+
+    /// Commits the first offset whose record has this time or a later one, or the log end if there is none.
+    ///
+    /// # Errors
+    /// As [`NamedCursor::commit`] and [`Reader::offset_for_timestamp`].
+    pub fn reset_to_timestamp(&self, timestamp: Timestamp) -> Result<()> {
+        // The end is taken first: what is appended meanwhile is not skipped.
+        let end = self.shared.core.log_end();
+        let found = self.reader().offset_for_timestamp(timestamp)?;
+        self.commit(found.map_or(end, |(offset, _)| offset))
     }
 
     fn reader(&self) -> Reader {

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fs::Env;
 use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk};
 use crate::log::{AppendOptions, Log, OnReset, ReadUpTo};
-use crate::offset::Offset;
+use crate::offset::{Offset, Timestamp};
 use crate::record::Record;
 
 mod crashes;
@@ -124,6 +124,19 @@ fn a_cursor_without_an_offset_begins_where_it_is_told() {
     assert_eq!(cursor.clone().up_to(ReadUpTo::Synced).lag().unwrap(), 0);
     log.sync().unwrap();
     assert_eq!(cursor.up_to(ReadUpTo::Synced).lag().unwrap(), 5);
+}
+
+#[test]
+fn a_cursor_can_be_reset_to_a_time() {
+    let log = open(&disk());
+    for millis in [1000, 3000, 2000] {
+        log.append(&[Record::value("v").timestamp(Timestamp::from_millis(millis))]).unwrap();
+    }
+    let cursor = log.cursor("c").unwrap();
+    for (millis, offset) in [(0, 0), (1001, 1), (3000, 1), (3001, 3)] {
+        cursor.reset_to_timestamp(Timestamp::from_millis(millis)).unwrap();
+        assert_eq!(cursor.position().unwrap(), at(offset), "{millis}");
+    }
 }
 
 #[test]
