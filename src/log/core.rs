@@ -18,6 +18,7 @@ use crate::record::DecodeLimits;
 use crate::segment::{Handles, Segment};
 
 use super::epochs::Epochs;
+use super::open::growth::Growth;
 use super::report::RecoveryReport;
 use super::wake::{Waiters, Wake};
 use super::watermark::HighWatermark;
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     /// makes those behind it meaningless.
     cuts: Mutex<Vec<(u64, Offset)>>,
     waiters: Waiters,
+    /// Of a directory that was opened for reading only: how far others have written it. Held over the map of segments.
+    growth: Option<Mutex<Growth>>,
     /// Whether offsets may be missing between batches, as compaction and followers leave them.
     gaps_allowed: AtomicBool,
     max_decompressed_bytes: AtomicU64,
@@ -107,12 +110,28 @@ impl Core {
             generation: AtomicU64::new(0),
             cuts: Mutex::new(Vec::new()),
             waiters: Waiters::default(),
+            growth: None,
             gaps_allowed: AtomicBool::new(true),
             max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),
             epochs: Mutex::new(Epochs::default()),
             open_segments: Mutex::new(OpenSegments { queue: VecDeque::new(), limit: max_open_segments }),
             report: RwLock::new(Arc::new(RecoveryReport::default())),
         }
+    }
+
+    /// The same, of a directory that others write to.
+    pub(crate) fn growing_by_others(self, growth: Growth) -> Core {
+        Core { growth: Some(Mutex::new(growth)), ..self }
+    }
+
+    /// Whether the log grows without anybody waking its readers.
+    pub(crate) fn grows_by_others(&self) -> bool {
+        self.growth.is_some()
+    }
+
+    /// Shows what others appended, if they may.
+    pub(crate) fn look_for_growth(&self) -> Result<()> {
+        self.growth.as_ref().map_or(Ok(()), |growth| growth.lock().look(self))
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -164,11 +183,11 @@ impl Core {
         Offset::new(self.log_start.load(Ordering::Acquire))
     }
 
-    /// As retention does it, for the tests of readers.
-    #[cfg(test)]
-    pub(crate) fn raise_log_start_to(&self, start: Offset) {
-        self.log_start.fetch_max(start.value(), Ordering::AcqRel);
-        self.wake_readers();
+    /// Shows readers nothing below `start` any more, and tells those who wait.
+    pub(crate) fn raise_log_start(&self, start: Offset) {
+        if self.log_start.fetch_max(start.value(), Ordering::AcqRel) < start.value() {
+            self.wake_readers();
+        }
     }
 
     /// One past the last offset that readers may see.

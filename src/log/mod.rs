@@ -111,7 +111,8 @@ impl Log {
     }
 
     /// Opens a directory for reading only: no lock is taken and no byte is changed. It may be live, crashed, or a Kafka
-    /// broker's. The reader sees what was there when it was opened.
+    /// broker's. The reader sees what was there when it was opened; one that waits ([`Reader::wait_for`],
+    /// [`Reader::read_waiting`], [`Reader::tail`]) looks five times a second for what another process has appended.
     ///
     /// # Errors
     /// `Io` if the directory cannot be read, `NotALog` and its kin if it is none.

@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::offset::Offset;
 
 use super::core::{Core, ReadUpTo};
+use super::open::growth::INTERVAL;
 
 /// Everyone who waits at one log.
 #[derive(Debug, Default)]
@@ -148,34 +149,39 @@ impl Core {
         }
     }
 
-    /// Waits until `check` gives an answer, looking whenever readers of this kind see everything below `end`, and
-    /// whenever everyone is woken. `None` once the deadline, on the monotonic clock, has passed.
+    /// Waits until `check` gives an answer, looking whenever readers of this kind see everything below what it waits
+    /// for, and whenever everyone is woken. `None` once the deadline, on the monotonic clock, has passed.
     pub(crate) fn wait<T>(
         &self,
         parker: &Arc<Parker>,
         up_to: ReadUpTo,
         deadline: Option<Duration>,
         mut check: impl FnMut() -> Checked<T>,
-    ) -> Option<T> {
+    ) -> Result<Option<T>> {
+        // Sleeping counts as well as the clock: the simulated one stands still meanwhile.
+        let mut left = deadline.map(|deadline| deadline.saturating_sub(self.env().monotonic()));
         loop {
+            self.look_for_growth()?;
             let end = match check() {
-                Checked::Answer(answer) => return Some(answer),
+                Checked::Answer(answer) => return answer.map(Some),
                 Checked::WaitFor(end) => end,
             };
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(None);
+            }
             let ticket = self.waiters().register(up_to, end, parker);
             match check() {
-                Checked::Answer(answer) => return Some(answer),
+                Checked::Answer(answer) => return answer.map(Some),
                 Checked::WaitFor(earlier) if earlier < end => continue,
                 Checked::WaitFor(_) => {}
             }
-            let timeout = deadline.map(|deadline| deadline.saturating_sub(self.env().monotonic()));
+            let timeout =
+                if self.grows_by_others() { Some(left.map_or(INTERVAL, |left| left.min(INTERVAL))) } else { left };
             let woken = parker.park(timeout);
             drop(ticket);
-            if !woken {
-                return match check() {
-                    Checked::Answer(answer) => Some(answer),
-                    Checked::WaitFor(_) => None,
-                };
+            if let Some(left) = &mut left {
+                let by_clock = deadline.unwrap_or_default().saturating_sub(self.env().monotonic());
+                *left = if woken { by_clock } else { left.saturating_sub(timeout.unwrap_or_default()).min(by_clock) };
             }
         }
     }
@@ -199,7 +205,7 @@ impl Core {
 
 /// What a look at the log found.
 pub(crate) enum Checked<T> {
-    Answer(T),
+    Answer(Result<T>),
     /// Nothing yet; the next look is due when everything below this offset is there.
     WaitFor(Offset),
 }

@@ -13,6 +13,7 @@ use crate::names::{DATA_DIRECTORY_MARKERS, LOCK};
 use crate::state::StateFile;
 
 pub(crate) mod directory;
+pub(crate) mod growth;
 pub(crate) mod load;
 pub(crate) mod read_only;
 pub(crate) mod recovery;

@@ -18,25 +18,49 @@ use crate::state::{self, State};
 
 use super::canonical;
 use super::directory::{self, Listing, Source};
+use super::growth::Growth;
 use super::load::{Belief, belief};
 use super::recovery::{file_size, may_follow, missing_end};
 use crate::log::core::{Bounds, Core};
-use crate::log::epochs::{self, Seen, Span};
+use crate::log::epochs::{self, Epochs, Seen, Span};
 use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
 
-/// Opens a directory for reading what is there now.
+/// Opens a directory for reading what is there now, and what is appended to it by others.
 pub(crate) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
     let dir = canonical(env, dir)?;
-    let was_locked = is_locked(env, &dir);
-    let listing = Listing::read(env, &dir)?;
-    let (logs, leftovers) = directory::judged(env, &dir, &listing)?;
+    // Before the directory is judged: what a writer does after this is noticed at the first look.
+    let opening = state::read(env, &dir)?.0.state().map(|state| state.generation);
+    let Judgement { segments, bounds, report, epochs } = judge(env, &dir)?;
+    let defaults = LogConfig::default();
+    let core =
+        Core::new(env.clone(), Arc::clone(&dir), defaults.max_open_segments, defaults.max_decompressed_message_bytes);
+    core.set_read_only();
+    core.install_epochs(epochs);
+    core.install(segments, bounds, report);
+    Ok(Arc::new(core.growing_by_others(Growth { opening })))
+}
+
+/// What an opening would find.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) segments: BTreeMap<Offset, Arc<Segment>>,
+    pub(crate) bounds: Bounds,
+    pub(crate) report: RecoveryReport,
+    pub(crate) epochs: Epochs,
+}
+
+/// What an opening would find, without changing anything.
+pub(crate) fn judge(env: &Env, dir: &Arc<Path>) -> Result<Judgement> {
+    let was_locked = is_locked(env, dir);
+    let listing = Listing::read(env, dir)?;
+    let (logs, leftovers) = directory::judged(env, dir, &listing)?;
     let disturbed = leftovers.iter().any(|leftover| leftover.fate == Fate::SwappedIn);
     let mut report = RecoveryReport { foreign: listing.foreign.clone(), leftovers, ..RecoveryReport::default() };
-    for (_, path) in listing.torn(&dir) {
+    for (_, path) in listing.torn(dir) {
         report.leftovers.push(Leftover { path, fate: Fate::Kept });
     }
-    let (found, sections) = state::read(env, &dir)?;
-    let mut opening = Opening { env, dir: &dir, logs: &logs, report, segments: BTreeMap::new(), seen: Seen::default() };
+    let (found, sections) = state::read(env, dir)?;
+    let mut opening = Opening { env, dir, logs: &logs, report, segments: BTreeMap::new(), seen: Seen::default() };
     let bounds = match found.state() {
         Some(state) if !disturbed => match belief(env, &logs, state, sections, &mut opening.seen.witness)? {
             Belief::Clean(sizes) => opening.clean(state, &sizes),
@@ -46,19 +70,13 @@ pub(crate) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
         state => opening.foreign(state)?,
     };
     let Opening { mut report, segments, seen, .. } = opening;
-    let (epochs, lost) = epochs::judge(env, &dir, &segments, &seen, (bounds.log_start, bounds.log_end))?;
+    let (epochs, lost) = epochs::judge(env, dir, &segments, &seen, (bounds.log_start, bounds.log_end))?;
     report.lost_epochs = lost;
-    if was_locked || is_locked(env, &dir) {
+    if was_locked || is_locked(env, dir) {
         // The end of a log that somebody is writing, or was until a moment ago, is his affair.
         report.torn.clear();
     }
-    let defaults = LogConfig::default();
-    let core =
-        Core::new(env.clone(), Arc::clone(&dir), defaults.max_open_segments, defaults.max_decompressed_message_bytes);
-    core.set_read_only();
-    core.install_epochs(epochs);
-    core.install(segments, bounds, report);
-    Ok(Arc::new(core))
+    Ok(Judgement { segments, bounds, report, epochs })
 }
 
 fn is_locked(env: &Env, dir: &Path) -> bool {

@@ -302,7 +302,7 @@ impl Tailer {
                 _ => Checked::WaitFor(behind(awaited)),
             }
         };
-        let outcome = core.wait(&stop.parker, self.up_to, deadline, look).unwrap_or(Ok(false));
+        let outcome = core.wait(&stop.parker, self.up_to, deadline, look).map(|answer| answer.unwrap_or(false));
         self.failure_told |= matches!(outcome, Err(Error::Failed { .. }));
         outcome
     }

@@ -47,7 +47,7 @@ impl Reader {
                 None => Checked::WaitFor(end),
             }
         };
-        self.core.wait(&Arc::default(), self.up_to, deadline, look).unwrap_or(Ok(false))
+        Ok(self.core.wait(&Arc::default(), self.up_to, deadline, look)?.unwrap_or(false))
     }
 
     /// [`Reader::read`] that waits: returns once at least `min_bytes` of whole batches are there from the one that holds
@@ -73,12 +73,11 @@ impl Reader {
         let enough = min_bytes.min(max_bytes);
         let mut ahead = Ahead { generation: self.core.generation(), next: from, bytes: 0 };
         let parker: Arc<Parker> = Arc::default();
-        let outcome = self.core.wait(&parker, self.up_to, deadline, || match self.count(from, enough, &mut ahead) {
+        self.core.wait(&parker, self.up_to, deadline, || match self.count(from, enough, &mut ahead) {
             Ok(true) => Checked::Answer(Ok(())),
             Ok(false) => Checked::WaitFor(behind(ahead.next)),
             Err(error) => Checked::Answer(Err(error)),
-        });
-        outcome.unwrap_or(Ok(()))?;
+        })?;
         self.slice(from, max_bytes, max_records)
     }
 

@@ -1,12 +1,15 @@
 //! Following a log: in order and without a gap, across rolls, failures, truncations and retention, until it is stopped.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::bench::{append, at, bases, disk, fill, number, opened, small, upto};
+use super::bench::{DIR, append, at, bases, disk, fill, log_path, number, opened, small, state_path, upto};
 use super::races::{wait_until, watched};
+use crate::config::WriteMode;
 use crate::error::{Error, Result};
-use crate::fs::sim::{CallKind, Fault, FaultKind};
-use crate::log::{Log, ReadUpTo, Tailer};
+use crate::fs::Env;
+use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk};
+use crate::log::{Log, ReadUpTo, Reader, Tailer};
 use crate::record::{Record, StoredRecord};
 
 const NO_TIME: Duration = Duration::ZERO;
@@ -125,7 +128,7 @@ fn a_tailer_that_begins_outside_the_log_says_so() {
     let log = opened(&disk(), small());
     fill(&log, 0..3);
     assert!(matches!(ended(&mut log.tail(at(4))), Error::OffsetOutOfRange { .. }));
-    log.shared().core.raise_log_start_to(at(2));
+    log.shared().core.raise_log_start(at(2));
     assert!(matches!(ended(&mut log.tail(at(1))), Error::OffsetOutOfRange { .. }));
     assert_eq!(available(&mut log.tail(at(2))), [2]);
 }
@@ -183,7 +186,7 @@ fn up_to_the_high_watermark_it_stops_within_a_batch_and_goes_on_there() {
     assert_eq!(available(&mut tailer), [0]);
     log.set_high_watermark(at(3)).expect("open");
     assert_eq!(available(&mut tailer), [1, 2]);
-    log.shared().core.raise_log_start_to(at(3));
+    log.shared().core.raise_log_start(at(3));
     assert_eq!(available(&mut tailer), upto(0));
 }
 
@@ -254,11 +257,88 @@ fn retention_that_overtakes_it_is_an_error() {
         let (mut slow, mut fast) = (log.tail(at(0)), log.tail(at(0)));
         assert_eq!(value(&slow.next().expect("one").expect("no error")), 0);
         assert_eq!(available(&mut fast), upto(6));
-        log.shared().core.raise_log_start_to(at(4));
+        log.shared().core.raise_log_start(at(4));
         let error = ended(&mut slow);
         let told = matches!(error, Error::OffsetOutOfRange { asked, start, .. } if asked == at(1) && start == at(4));
         assert!(told, "{error:?}");
         append(&log, 6).expect("there is room");
         assert_eq!(available(&mut fast), [6]);
     });
+}
+
+/// As another process has it.
+fn read_only(disk: &SimDisk) -> Reader {
+    Log::open_read_only_in(&Env::sim(disk), Path::new(DIR)).expect("a log")
+}
+
+#[test]
+fn a_log_that_another_process_writes_is_followed_across_rolls_and_its_openings() {
+    for mode in [WriteMode::Write, WriteMode::Preallocated] {
+        let disk = disk();
+        let log = opened(&disk, small().write_mode(mode));
+        fill(&log, 0..3);
+        let (reader, synced) = (read_only(&disk), read_only(&disk).up_to(ReadUpTo::Synced));
+        let (mut tailer, mut durable) = (reader.tail(at(1)), synced.tail(at(0)));
+        assert_eq!(available(&mut tailer), [1, 2]);
+        fill(&log, 3..10);
+        assert_eq!(available(&mut tailer), (3..10).collect::<Vec<_>>());
+        assert!(available(&mut durable).len() < 3, "the recovery point follows rolls at most");
+        log.sync().expect("a healthy disk");
+        assert_eq!(available(&mut durable).last(), Some(&9));
+        log.roll().expect("there is room");
+        assert_eq!(available(&mut tailer), upto(0));
+        log.close().expect("a healthy disk");
+        assert_eq!(available(&mut tailer), upto(0));
+        let log = opened(&disk, small().write_mode(mode));
+        fill(&log, 10..13);
+        assert_eq!(available(&mut tailer), [10, 11, 12]);
+        assert!(reader.wait_for(at(13), NO_TIME).expect("open"));
+        assert!(!reader.wait_for(at(14), Duration::from_millis(1)).expect("open"), "a time that is over ends the wait");
+    }
+}
+
+#[test]
+fn looking_for_what_another_process_appended_costs_little_where_nothing_was() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    fill(&log, 0..9);
+    let mut tailer = read_only(&disk).tail(at(0));
+    assert_eq!(available(&mut tailer).len(), 9);
+    disk.reset_counters();
+    assert_eq!(available(&mut tailer), upto(0));
+    assert_eq!(disk.calls(CallKind::List), 0);
+    assert_eq!([CallKind::Open, CallKind::Len, CallKind::Metadata].map(|call| disk.calls(call) <= 3), [true; 3]);
+    assert_eq!(disk.bytes_read(log_path(8)), 0, "nothing is read of a file that did not grow");
+}
+
+#[test]
+fn a_torn_batch_of_another_process_is_not_given_until_it_is_whole() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    fill(&log, 0..1);
+    let mut tailer = read_only(&disk).tail(at(0));
+    assert_eq!(available(&mut tailer), [0]);
+    append(&log, 1).expect("there is room");
+    let whole = disk.read_file(log_path(0)).expect("a file");
+    for cut in [1, 20, 60, whole.len() / 2 - 1] {
+        disk.write_file(log_path(0), &whole[..whole.len() - cut]);
+        assert_eq!(available(&mut tailer), upto(0), "{cut} bytes are missing");
+    }
+    disk.write_file(log_path(0), whole);
+    assert_eq!(available(&mut tailer), [1]);
+}
+
+#[test]
+fn a_directory_that_lost_what_was_given_ends_the_tailer() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    fill(&log, 0..2);
+    let mut tailer = read_only(&disk).tail(at(0));
+    assert_eq!(available(&mut tailer), [0, 1]);
+    log.close().expect("a healthy disk");
+    let whole = disk.read_file(log_path(0)).expect("a file");
+    disk.write_file(log_path(0), &whole[..whole.len() / 2]);
+    disk.remove(state_path());
+    let error = ended(&mut tailer);
+    assert!(matches!(error, Error::Truncated { asked, end } if asked == at(2) && end == at(1)), "{error:?}");
 }

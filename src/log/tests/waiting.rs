@@ -297,7 +297,7 @@ fn a_waiting_read_ends_when_the_log_is_closed_or_its_start_passes() {
         fill(&log, 0..3);
         let reader = log.reader();
         let wait = |from, min| read_waiting(&reader, from, min, FOREVER).map(|slice| slice.is_empty());
-        let raise = || log.shared().core.raise_log_start_to(at(2));
+        let raise = || log.shared().core.raise_log_start(at(2));
         let passed = crowd(&log, 2, |_| wait(1, 1000), raise);
         assert!(passed.len() == 1 && passed[0].contains("OffsetOutOfRange"), "{passed:?}");
         assert_eq!(crowd(&log, 2, |_| wait(3, 1), || log.close().expect("a healthy disk")), ["Err(Closed)"]);

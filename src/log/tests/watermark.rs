@@ -35,7 +35,7 @@ fn it_is_clamped_to_the_log_and_may_go_back() {
     fill(&log, 6..8);
     assert_eq!(log.high_watermark(), at(6), "what was asked for beyond the end is forgotten");
     assert_eq!(log.set_high_watermark(at(3)).expect("open"), at(3), "a follower may lower it");
-    log.shared().core.raise_log_start_to(at(5));
+    log.shared().core.raise_log_start(at(5));
     assert_eq!(log.high_watermark(), at(5), "the log start raises it");
     assert_eq!(log.set_high_watermark(at(1)).expect("open"), at(5));
     log.close().expect("a healthy disk");
