@@ -60,7 +60,7 @@ fn what_is_there_already_is_not_waited_for() {
     assert!(!reader.clone().up_to(ReadUpTo::Synced).wait_for(at(1), NO_TIME).expect("open"));
     log.sync().expect("a healthy disk");
     assert!(reader.up_to(ReadUpTo::Synced).wait_for(at(3), NO_TIME).expect("open"));
-    assert!(!log.reader().wait_for(crate::Offset::MAX, NO_TIME).expect("open"));
+    assert!(!log.reader().wait_for(crate::offset::Offset::MAX, NO_TIME).expect("open"));
 }
 
 #[test]
@@ -173,7 +173,8 @@ fn a_reopening_wakes_those_for_whom_it_found_more() {
     });
 }
 
-// Row 246. One reader waits for each offset of a log that grows as fast as it can; each is told, whoever comes first.
+// Four readers wait for the offsets of a log that grows as fast as they let it; each is told, whoever comes first.
+// Row 246.
 #[test]
 fn no_wake_up_is_lost_between_threads_that_append_and_threads_that_wait() {
     const END: u64 = 4000;
