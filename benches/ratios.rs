@@ -15,7 +15,7 @@ use clap::Parser;
 
 mod work;
 
-use work::{Cost, Outcome, Place, ROWS, Row, Scale, Work};
+use work::{Cost, Outcome, Place, ROWS, Row, Scale, Work, latencies};
 
 /// Measures kstore against bare system calls and prints a table in Markdown.
 #[derive(Parser)]
@@ -58,6 +58,36 @@ fn main() -> Outcome<()> {
         let figures = measure(row.prepare(&dir, scale)?.as_mut(), rounds)?;
         std::fs::remove_dir_all(&dir)?;
         if options.json { print_json(row, &figures, place.file_system())? } else { print_line(row, &figures)? }
+    }
+    if options.only.as_ref().is_none_or(|part| WAKE.contains(part.as_str())) {
+        print_wakes(&place, scale, options.json)?;
+    }
+    Ok(())
+}
+
+/// The name of what stands in a table of its own: times that are no ratio.
+const WAKE: &str = "wake";
+
+/// How long a waiting reader takes to have a record once the append has returned, and how long a condition variable
+/// takes to wake a thread.
+fn print_wakes(place: &Place, scale: Scale, json: bool) -> Outcome<()> {
+    let dir = place.dir().join(WAKE);
+    std::fs::create_dir(&dir)?;
+    let measured = latencies(&dir, scale)?;
+    std::fs::remove_dir_all(&dir)?;
+    let mut out = stdout().lock();
+    if !json {
+        writeln!(out, "\n| wake-up of a waiting thread | p50 | p99 | p99.9 |\n|---|---|---|---|")?;
+    }
+    for (name, latencies) in ["a condition variable", "`tail`, from the return of `append`"].iter().zip(&measured) {
+        let ns = [500, 990, 999].map(|share| 1e9 * latencies.per_mille(share).as_secs_f64());
+        if json {
+            let line =
+                serde_json::json!({ "name": WAKE, "of": name, "p50_ns": ns[0], "p99_ns": ns[1], "p999_ns": ns[2] });
+            writeln!(out, "{line}")?;
+        } else {
+            writeln!(out, "| {name} | {} | {} | {} |", time(ns[0]), time(ns[1]), time(ns[2]))?;
+        }
     }
     Ok(())
 }

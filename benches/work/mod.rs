@@ -15,9 +15,13 @@ mod open;
 mod place;
 mod scan;
 mod send;
+#[allow(dead_code, reason = "only the bench of ratios asks this")]
+mod wake;
 
 pub(crate) use cost::Cost;
 pub(crate) use place::Place;
+#[allow(unused_imports, reason = "only the bench of ratios asks this")]
+pub(crate) use wake::latencies;
 
 /// Whatever went wrong; a bench has nobody to tell apart what.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
