@@ -99,6 +99,12 @@ pub(crate) struct IndexMarks {
     pub(crate) time_crc: u32,
 }
 
+impl IndexMarks {
+    /// Nothing is known of the indexes: no entries have this checksum, so that whoever finds it makes them anew.
+    pub(crate) const UNKNOWN: IndexMarks =
+        IndexMarks { offset_entries: 0, offset_crc: u32::MAX, time_entries: 0, time_crc: u32::MAX };
+}
+
 /// What a directory's state file turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {

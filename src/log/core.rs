@@ -43,11 +43,12 @@ pub(crate) struct Core {
     closed: AtomicBool,
     /// Nobody writes through this handle: the directory was opened for reading what was there then.
     read_only: AtomicBool,
-    /// Counts the openings, so that a reader notices a reopening.
+    /// The generation that the last opening began.
+    opened: AtomicU64,
+    /// Counts the openings and the truncations, so that a reader notices either.
     generation: AtomicU64,
-    /// Where the log end was put back, and to which offset: by the generation that began with it. Both rise, for a cut
-    /// makes those behind it meaningless.
-    cuts: Mutex<Vec<(u64, Offset)>>,
+    /// Nothing is locked under it.
+    cuts: Mutex<Cuts>,
     waiters: Waiters,
     /// Of a directory that was opened for reading only: how far others have written it. Held over the map of segments.
     growth: Option<Mutex<Growth>>,
@@ -93,6 +94,57 @@ pub(crate) struct Bounds {
     pub(crate) gaps_allowed: bool,
 }
 
+/// How many truncations are told apart.
+const REMEMBERED_CUTS: usize = 64;
+
+/// Truncations as of late: the generation that each began, and where it ended the log. Of two, the later one ends higher,
+/// for a lower one covers what came before.
+#[derive(Debug, Default)]
+struct Cuts {
+    generation_and_end: VecDeque<(u64, Offset)>,
+}
+
+impl Cuts {
+    fn note(&mut self, generation: u64, end: Offset) {
+        while self.generation_and_end.back().is_some_and(|&(_, before)| before >= end) {
+            self.generation_and_end.pop_back();
+        }
+        self.generation_and_end.push_back((generation, end));
+        if self.generation_and_end.len() > REMEMBERED_CUTS
+            && let Some((_, lowest)) = self.generation_and_end.pop_front()
+            && let Some(next) = self.generation_and_end.front_mut()
+        {
+            // Who slept through so many is told of one that may have been before his time, rather than of none.
+            next.1 = lowest;
+        }
+    }
+
+    /// Where the lowest truncation since a generation ended the log.
+    fn lowest(&self, since: u64) -> Option<Offset> {
+        let cuts = self.generation_and_end.iter().filter(|&&(generation, _)| generation > since);
+        cuts.map(|&(_, end)| end).min()
+    }
+
+    /// The same, if it is below `offset`.
+    fn below(&self, offset: Offset, since: u64) -> Option<Offset> {
+        self.lowest(since).filter(|&end| end < offset)
+    }
+}
+
+/// What a truncation leaves of the log, as readers see it.
+#[derive(Debug)]
+pub(crate) struct Truncated {
+    pub(crate) log_start: Offset,
+    pub(crate) end: Offset,
+    /// No record at or above stays; below `end` where all records go.
+    pub(crate) cut: Offset,
+    /// Segments with a greater base offset go; all do without one.
+    pub(crate) last_base: Option<Offset>,
+}
+
+/// Asked of the segment that is to be replaced, while nobody can come by it.
+pub(crate) type NobodyHolds<'a> = &'a dyn Fn(&Arc<Segment>) -> bool;
+
 impl Core {
     pub(crate) fn new(env: Env, dir: Arc<Path>, max_open_segments: usize, max_decompressed_bytes: u64) -> Core {
         Core {
@@ -107,8 +159,9 @@ impl Core {
             failure: RwLock::new(None),
             closed: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
+            opened: AtomicU64::new(0),
             generation: AtomicU64::new(0),
-            cuts: Mutex::new(Vec::new()),
+            cuts: Mutex::new(Cuts::default()),
             waiters: Waiters::default(),
             growth: None,
             gaps_allowed: AtomicBool::new(true),
@@ -152,6 +205,7 @@ impl Core {
         self.log_start.store(bounds.log_start.value(), Ordering::Release);
         self.synced.store(bounds.synced.value(), Ordering::Release);
         self.log_end.store(bounds.log_end.value(), Ordering::Release);
+        self.opened.store(self.generation() + 1, Ordering::Release);
         self.begin_generation(bounds.log_end);
         self.failed.store(false, Ordering::Release);
         *self.failure.write() = None;
@@ -163,18 +217,87 @@ impl Core {
     /// grown beyond that since they look. The log end was put there before. Everyone who waits is to be woken after.
     pub(crate) fn begin_generation(&self, end: Offset) {
         self.high_watermark.lower_to(end);
-        let mut cuts = self.cuts.lock();
-        cuts.retain(|(_, earlier)| *earlier < end);
-        cuts.push((self.generation() + 1, end));
+        self.cuts.lock().note(self.generation() + 1, end);
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The lowest offset that the log end was put back to since this generation; `None` if it is the present one.
     pub(crate) fn cut_since(&self, generation: u64) -> Option<Offset> {
-        self.cuts.lock().iter().find(|(begun, _)| *begun > generation).map(|(_, end)| *end)
+        self.cuts.lock().lowest(generation)
     }
 
-    /// How often the log was opened through this handle.
+    /// Lowers what readers see: nothing at or above the new end is found from here on, and who has read beyond it is
+    /// told by [`Core::truncated_below`]. The files are still as they were; segments that go, and one that is replaced, are
+    /// retired, so that nobody opens what will have their names next.
+    ///
+    /// With a replacement for the last segment, nothing happens unless no reader holds the old one: then nobody can
+    /// come by its file any more, and `true` is the answer. The caller holds the writer mutex.
+    pub(crate) fn install_truncated(
+        &self,
+        truncated: &Truncated,
+        replacement: Option<(Arc<Segment>, NobodyHolds<'_>)>,
+    ) -> bool {
+        let mut segments = self.segments.write();
+        if let Some((fresh, nobody_holds)) = &replacement
+            && !segments.get(&fresh.base()).is_some_and(nobody_holds)
+        {
+            return false;
+        }
+        let generation = self.generation() + 1;
+        self.high_watermark.lower_to(truncated.cut);
+        self.cuts.lock().note(generation, truncated.cut);
+        // Counted before the change and after it: who looks at the number before he looks for a segment, and finds it
+        // the same afterwards, has found the segment that goes with it.
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.log_end.fetch_min(truncated.end.value(), Ordering::AcqRel);
+        self.synced.fetch_min(truncated.end.value(), Ordering::AcqRel);
+        self.log_start.store(truncated.log_start.value(), Ordering::Release);
+        self.log_end.fetch_max(truncated.log_start.value(), Ordering::AcqRel);
+        self.synced.fetch_max(truncated.log_start.value(), Ordering::AcqRel);
+        let mut gone = match truncated.last_base {
+            Some(last) => segments.split_off(&(last + 1)),
+            None => std::mem::take(&mut *segments),
+        };
+        if let Some((fresh, _)) = replacement {
+            gone.extend(segments.insert(fresh.base(), fresh).map(|old| (old.base(), old)));
+        }
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        drop(segments);
+        for segment in gone.values() {
+            segment.retire();
+        }
+        let is_gone = |segment: &Arc<Segment>| gone.get(&segment.base()).is_some_and(|old| Arc::ptr_eq(old, segment));
+        self.open_segments.lock().queue.retain(|segment| !is_gone(segment));
+        self.wake_readers();
+        true
+    }
+
+    /// Puts the segment in place in which a truncated log goes on, and shows readers all of it.
+    pub(crate) fn install_cut_segment(&self, segment: Arc<Segment>, end: Offset) {
+        let base = segment.base();
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        let old = self.segments.write().insert(base, segment);
+        drop(self.raise_synced(end));
+        drop(self.publish(end));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        if let Some(old) = old {
+            old.retire();
+            self.open_segments.lock().queue.retain(|segment| !Arc::ptr_eq(segment, &old));
+        }
+    }
+
+    /// Where a truncation since that generation ended the log, if that is below an offset: then what was read, or waited
+    /// for, below the offset is not what lies there now.
+    pub(crate) fn truncated_below(&self, offset: Offset, since: u64) -> Option<Offset> {
+        if self.generation() == since { None } else { self.cuts.lock().below(offset, since) }
+    }
+
+    /// Whether the log was opened anew since that generation.
+    pub(crate) fn was_reopened_since(&self, generation: u64) -> bool {
+        self.opened.load(Ordering::Acquire) > generation
+    }
+
+    /// How often the log was opened through this handle, and cut.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }

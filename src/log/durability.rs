@@ -100,9 +100,18 @@ impl Shared {
         if let Some(shut) = &self.durability.gate.lock().shut {
             return Err(shut.error());
         }
-        let generation = self.core.generation();
-        let end = self.written_end();
-        self.sync_appended(end, generation)?;
+        let end = loop {
+            let generation = self.core.generation();
+            let end = self.written_end();
+            match self.sync_appended(end, generation) {
+                // What was cut off meanwhile need not be synced; what is left is.
+                Err(Error::Truncated { .. }) => {}
+                answer => {
+                    answer?;
+                    break end;
+                }
+            }
+        };
         // Where nothing was appended there may be commits all the same.
         self.sync_cursors()?;
         Ok(self.core.synced().max(end))
@@ -113,21 +122,24 @@ impl Shared {
         self.sync_appended(end, self.core.generation())
     }
 
-    /// As [`Shared::sync_to`], for what was appended in this generation of the log. A reopening may have cut it off, and
-    /// what lies at its offsets since is somebody else's: then the answer is the failure.
+    /// As [`Shared::sync_to`], for what was appended in this generation of the log. A reopening or a truncation may have
+    /// cut it off, and what lies at its offsets since is somebody else's: then the answer is the failure, or the truncation.
     pub(super) fn sync_appended(&self, end: Offset, generation: u64) -> Result<()> {
         let mut gate = self.durability.gate.lock();
         let failures = gate.failures;
-        let written = self.written_end();
-        if end > written && self.core.generation() == generation {
-            return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
-        }
         loop {
-            // In this order: what a later generation made durable is seen after the generation itself.
-            let is_durable = self.core.synced() >= end;
-            if self.core.generation() != generation {
+            // In this order: what a later generation wrote or made durable is seen after the generation itself.
+            let (written, is_durable) = (self.written_end(), self.core.synced() >= end);
+            if self.core.was_reopened_since(generation) {
                 let cause = gate.last_failure.clone().unwrap_or_else(|| Arc::new(Error::Closed));
                 return Err(Error::Failed { cause });
+            }
+            if let Some(cut) = self.core.truncated_below(end, generation) {
+                let truncated = Error::Truncated { asked: end, end: cut };
+                return Err(gate.failure_since(failures).unwrap_or(truncated));
+            }
+            if end > written {
+                return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
             }
             if is_durable {
                 return Ok(());

@@ -9,6 +9,7 @@
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards, and finding by time |
 //! | `wake`, `watermark` | waking readers that wait; the high watermark |
 //! | `cursors/` | named cursors: offsets that are remembered, committed alone or with an append |
+//! | `truncate` | cut off the end, or everything |
 //! | `report` | what a log says about itself |
 //! | `check/` | whether its files are what was written, without changing them |
 //!
@@ -37,6 +38,7 @@ mod open;
 mod read;
 mod report;
 mod shared;
+mod truncate;
 mod wake;
 mod watermark;
 mod worker;

@@ -126,6 +126,11 @@ impl Shared {
         self.written_end.fetch_max(end.value(), Ordering::Release);
     }
 
+    /// With the writer mutex held, and before what waits for more is told.
+    pub(super) fn lower_written_end(&self, end: Offset) {
+        self.written_end.store(end.value(), Ordering::Release);
+    }
+
     /// Recovers in place after a failure. Nothing to do if there was none.
     pub(super) fn reopen(&self) -> Result<()> {
         self.with_syncs_stopped(|| {
@@ -146,7 +151,7 @@ impl Shared {
             // What was appended before the failure and is there was made durable by the recovery.
             self.counters.note_sync(writer.appended.records, writer.appended.bytes);
             drop(writer);
-            self.worker.fail_callbacks(synced, &cause);
+            self.worker.fail_callbacks(synced, |_| Error::Failed { cause: Arc::clone(&cause) });
             Ok(())
         })
     }

@@ -34,8 +34,8 @@ struct Orders {
     /// When the oldest append that waits for an interval sync was made, on the monotonic clock.
     unsynced_since: Option<Duration>,
     callbacks: Vec<(Offset, Callback)>,
-    /// Callbacks that waited when the log failed, from before it was reopened.
-    failed: Vec<(Callback, Arc<Error>)>,
+    /// Callbacks that waited when the log failed, from before it was reopened, or when it was truncated.
+    failed: Vec<(Callback, Error)>,
 }
 
 impl std::fmt::Debug for WorkerControl {
@@ -61,14 +61,14 @@ impl WorkerControl {
         self.ordered.notify_all();
     }
 
-    /// The log failed and was reopened: who waited for offsets from `synced` on is told of the failure, for what they
-    /// waited for may be gone.
-    pub(super) fn fail_callbacks(&self, synced: Offset, cause: &Arc<Error>) {
+    /// Who waited for offsets above `end` is told so, for what they waited for may be gone: the log failed and was
+    /// reopened, or it was truncated.
+    pub(super) fn fail_callbacks(&self, end: Offset, error: impl Fn(Offset) -> Error) {
         let mut orders = self.orders.lock();
-        let (lost, kept) = std::mem::take(&mut orders.callbacks).into_iter().partition(|(end, _)| *end > synced);
+        let (lost, kept) = std::mem::take(&mut orders.callbacks).into_iter().partition(|(asked, _)| *asked > end);
         orders.callbacks = kept;
         let lost: Vec<(Offset, Callback)> = lost;
-        orders.failed.extend(lost.into_iter().map(|(_, callback)| (callback, Arc::clone(cause))));
+        orders.failed.extend(lost.into_iter().map(|(asked, callback)| (callback, error(asked))));
         drop(orders);
         self.ordered.notify_all();
     }
@@ -178,8 +178,8 @@ impl Shared {
 
     /// What can be done at once.
     fn due(&self, orders: &mut Orders) -> Option<Task> {
-        if let Some((callback, cause)) = orders.failed.pop() {
-            return Some(Task::RunCallbacks(vec![callback], Err(Error::Failed { cause })));
+        if let Some((callback, error)) = orders.failed.pop() {
+            return Some(Task::RunCallbacks(vec![callback], Err(error)));
         }
         let synced = self.core.synced();
         let failure = self.failure();
@@ -225,7 +225,7 @@ impl Shared {
         if let (Some(interval), Some(since)) = (interval, since) {
             let elapsed = u64::try_from(now.as_millis().saturating_sub(since.as_millis())).unwrap_or(0);
             if elapsed >= interval {
-                self.sync_to(self.written_end())?;
+                self.sync_all()?;
             }
         }
         loop {
@@ -245,8 +245,8 @@ impl Shared {
             let mut orders = self.worker.orders.lock();
             (std::mem::take(&mut orders.callbacks), std::mem::take(&mut orders.failed))
         };
-        for (callback, cause) in failed {
-            run(vec![callback], &Err(Error::Failed { cause }));
+        for (callback, error) in failed {
+            run(vec![callback], &Err(error));
         }
         let synced = self.core.synced();
         let failure = self.writer.lock().failed.clone();
@@ -261,10 +261,10 @@ impl Shared {
     }
 }
 
-/// A failed sync is told to the callbacks that wait for it, in the next round.
+/// A failed sync is told to the callbacks that wait for it, in the next round; so is a truncation that came between.
 fn keep_for_callbacks(error: Error) -> Result<()> {
     match error {
-        Error::Failed { .. } => Ok(()),
+        Error::Failed { .. } | Error::Truncated { .. } | Error::OffsetOutOfRange { .. } => Ok(()),
         error => Err(error),
     }
 }

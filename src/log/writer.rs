@@ -274,6 +274,48 @@ impl Writer {
         }
     }
 
+    /// Whether the state on disk may speak of batches from an offset on.
+    pub(super) fn mark_reaches_above(&self, offset: Offset) -> bool {
+        self.state.recovery_point.offset > offset
+    }
+
+    /// Makes the state claim no more, durably, before what it claims is cut off: where the log starts, and, if that is to
+    /// be lowered, how far it is durable. The witness survives the cut. Should this fail, whichever state counts is true.
+    pub(super) fn lower_mark(
+        &mut self,
+        log_start: Offset,
+        durable: Option<(RecoveryPoint, Option<Witness>)>,
+    ) -> Result<()> {
+        let mut state = State { clean: false, log_start, ..self.state };
+        if let Some((point, witness)) = durable {
+            state = State {
+                log_end: point.offset,
+                recovery_point: point,
+                witness,
+                active: ActiveFile { base: point.segment_base, size: point.position.value() },
+                index_marks: IndexMarks::UNKNOWN,
+                max_timestamp: None,
+                ..state
+            };
+        }
+        self.state_file.write(&state)?;
+        self.state = state;
+        self.state_file.sync()
+    }
+
+    /// Goes on with the segment in which a truncated log ends. All that is left of the log is durable.
+    pub(super) fn go_on_with(&mut self, active: SegmentWriter, last_batch: Option<Witness>) {
+        self.last_batch = last_batch;
+        self.last_sealed_batch = last_batch.filter(|last| last.segment_base < active.base());
+        self.active = Some(active);
+        self.sealed.clear();
+        self.names_unsynced = false;
+        self.unsynced_since = None;
+        if let Some(capture) = self.capture(false) {
+            self.retire(&capture);
+        }
+    }
+
     /// Notes in the state, by a plain write, that what lies above the recovery point may not be on disk (rule 29).
     pub(super) fn note_failure(&mut self, cause: &Arc<Error>) {
         if self.failed.is_some() {

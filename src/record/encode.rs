@@ -344,6 +344,17 @@ pub(crate) fn encode_empty(of: &BatchHeader) -> [u8; HEADER_BYTES] {
     header.seal(&[])
 }
 
+/// Encodes one record for a batch that is put together elsewhere.
+pub(super) fn put_record(
+    out: &mut Vec<u8>,
+    record: &Record<'_>,
+    timestamp_delta: i64,
+    offset_delta: u32,
+) -> std::result::Result<(), InvalidRecord> {
+    RecordFields::of(record, timestamp_delta, offset_delta)?.put(out, record);
+    Ok(())
+}
+
 /// All of a record but the bytes that its caller brings, encoded once: their own lengths give the record's.
 struct RecordFields {
     /// The length of all that follows.

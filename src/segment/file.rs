@@ -94,7 +94,6 @@ impl LogFile {
     }
 
     /// No byte at or above was ever sent through this file.
-    #[allow(dead_code, reason = "truncation asks this")]
     pub(crate) fn sent(&self) -> Position {
         Position::new(self.sent.load(Ordering::Acquire))
     }

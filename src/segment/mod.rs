@@ -7,11 +7,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use parking_lot::RwLock;
 
-use crate::error::{Corruption, Error, Result};
+use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::{Env, OpenMode};
 use crate::index::{OffsetIndex, TimeIndex};
 use crate::names::SegmentFile;
@@ -23,6 +23,7 @@ mod indexes;
 mod recover;
 mod scan;
 mod time;
+mod truncate;
 mod writer;
 
 #[cfg(test)]
@@ -33,6 +34,9 @@ pub(crate) use indexes::{BatchFacts, GrowingIndexes, IndexRules, KnownIndexes, M
 pub(crate) use recover::{Recovered, Recovery, Tail, holds_a_good_batch, last_nonzero, recover};
 pub(crate) use scan::Scanner;
 pub(crate) use time::{NO_TIMESTAMP, is_time_entry_of};
+pub(crate) use truncate::{
+    CutPlace, discard_aside, find_cut, last_batch, later, surviving_indexes, take_name, write_aside,
+};
 pub(crate) use writer::{AppendFailure, RollReason, Sealed, SegmentWriter, Shape};
 
 /// How far a segment's offsets may lie above its base offset.
@@ -64,6 +68,8 @@ pub(crate) struct Segment {
     published_bytes: AtomicU64,
     /// Open files; `None` until first use and again after [`Segment::close_handles`].
     handles: RwLock<Option<Arc<Handles>>>,
+    /// The log's no more: its names may belong to other files by now. Changed under the lock of the handles.
+    retired: AtomicBool,
     /// In the order of the file.
     damage: Vec<DamagedRange>,
     /// Where the file ends, if what lies behind the published bytes is torn and was left there.
@@ -111,6 +117,7 @@ impl Segment {
             foreign: false,
             published_bytes: AtomicU64::new(published.value()),
             handles: RwLock::new(None),
+            retired: AtomicBool::new(false),
             damage,
             torn_end: None,
             time_bound: time::TimeBound::unknown(),
@@ -164,6 +171,10 @@ impl Segment {
     }
 
     fn open_files(&self, env: &Env) -> Result<Handles> {
+        if self.retired.load(Ordering::Acquire) {
+            let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err(Error::io(IoOp::Open, &self.log_path, &gone));
+        }
         let log = Arc::new(LogFile::open(env, &self.log_path, OpenMode::Read)?);
         // Without an index lookups scan, which is slower and as right.
         let offset_index = self.offset_index_path.as_ref().and_then(|path| {
@@ -185,6 +196,29 @@ impl Segment {
     /// Forgets the open files. Whoever still holds them goes on reading.
     pub(crate) fn close_handles(&self) {
         *self.handles.write() = None;
+    }
+
+    /// Nobody opens its files by name any more, for other files may get these names. Whoever has them open reads on.
+    pub(crate) fn retire(&self) {
+        let _slot = self.handles.write();
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether nobody but the map of segments, its writer, and the caller with these two, holds this segment, its files, or
+    /// a slice of them. The caller keeps the map locked, so that nobody comes by it meanwhile.
+    pub(crate) fn is_held_by_its_writer_and(
+        self: &Arc<Segment>,
+        segment: &Arc<Segment>,
+        handles: &Arc<Handles>,
+    ) -> bool {
+        let slot = self.handles.write();
+        let ours = Arc::ptr_eq(self, segment) && slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, handles));
+        // The segment: map, writer, caller. Its files: the segment, the caller. The `.log`: the files, the writer.
+        let alone =
+            Arc::strong_count(segment) == 3 && Arc::strong_count(handles) == 2 && Arc::strong_count(&handles.log) == 2;
+        // What those did who let go of it is seen from here on.
+        fence(Ordering::Acquire);
+        ours && alone
     }
 
     /// A scan that begins at or before the batch that holds `target`, at the best place the offset index knows.

@@ -201,6 +201,10 @@ impl StoredBatch {
         BatchRecords { batch: self, refs }
     }
 
+    pub(crate) fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
     pub(crate) fn checksum(&self) -> std::result::Result<(), Corruption> {
         self.checksum
     }

@@ -27,6 +27,9 @@ pub(crate) struct Cursor {
     /// Batches that end below are passed over.
     from: Offset,
     end: Offset,
+    /// What lies below was given, as far as it was asked for; and of which life of the log it is. Zero before the first.
+    given: Offset,
+    generation: u64,
     up_to: ReadUpTo,
     skip_damaged: bool,
     /// To be reported next.
@@ -48,11 +51,13 @@ impl Cursor {
     /// Begins at the batch that holds `from` or comes next, and ends before the first batch that begins at `end`.
     pub(crate) fn new(core: Arc<Core>, from: Offset, end: Offset, up_to: ReadUpTo, skip_damaged: bool) -> Cursor {
         Cursor {
+            generation: core.generation(),
             core,
             place: None,
             segment: None,
             from,
             end,
+            given: Offset::ZERO,
             up_to,
             skip_damaged,
             pending: None,
@@ -141,6 +146,7 @@ impl Cursor {
                 continue;
             }
             let batch = taken?;
+            self.given = batch.header().next_offset();
             self.pending = batch.checksum().err().map(|reason| batch.corrupt(reason));
             return Ok(Some(batch));
         }
@@ -158,6 +164,11 @@ impl Cursor {
                 return Err(Error::Closed);
             }
             let (from, end) = (self.from, self.end());
+            if self.given >= self.end {
+                // All that was asked for was given, and belongs together.
+                return Ok(None);
+            }
+            self.check_not_truncated()?;
             if from >= end {
                 return Ok(None);
             }
@@ -197,6 +208,19 @@ impl Cursor {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// What was given already and what would follow must be of one log: behind a truncation below the last record given
+    /// other records may stand.
+    fn check_not_truncated(&mut self) -> Result<()> {
+        let generation = self.core.generation();
+        if generation != self.generation {
+            if let Some(end) = self.core.truncated_below(self.given, self.generation) {
+                return Err(Error::Truncated { asked: self.given, end });
+            }
+            self.generation = generation;
+        }
+        Ok(())
     }
 
     /// A batch behind the end ends the range, but not where a later segment begins below the end: there its offset is
@@ -240,14 +264,19 @@ impl Cursor {
 
     /// Goes to the segment that holds the first offset, or would, and there as near to it as the index knows.
     fn enter_first(&mut self) -> Result<()> {
+        // In this order: what is found may be of a later life of the log than the number says, never of an earlier one.
+        let generation = self.core.generation();
         let Some(segment) = self.core.floor_segment(self.from) else {
             // The segment was deleted after the range was checked.
             let (start, end) = (self.core.log_start(), self.core.log_end());
             return Err(Error::OffsetOutOfRange { asked: self.from, start, end });
         };
         self.segment = Some(segment.base());
-        let generation = self.core.generation();
-        let handles = open(&self.core, &segment, self.from)?;
+        let handles = match open(&self.core, &segment, self.from) {
+            // It was cut off meanwhile: the next look finds what is there now.
+            Err(Error::OffsetOutOfRange { asked, start, .. }) if asked >= start => return Ok(()),
+            answer => answer?,
+        };
         let scan = segment.scan_towards(&handles, self.from)?;
         let walk = Walk::new(scan, segment.base(), self.core.gaps_allowed());
         self.place = Some(Place { segment, handles, walk, generation });
@@ -259,7 +288,17 @@ impl Cursor {
         self.place = None;
         self.segment = Some(segment.base());
         let generation = self.core.generation();
-        let handles = open(&self.core, &segment, segment.base())?;
+        if !is_current(&self.core, &segment) {
+            self.from = self.from.max(due);
+            return Ok(());
+        }
+        let handles = match open(&self.core, &segment, segment.base()) {
+            Err(Error::OffsetOutOfRange { asked, start, .. }) if asked >= start => {
+                self.from = self.from.max(due);
+                return Ok(());
+            }
+            answer => answer?,
+        };
         let scan = Scanner::new(Arc::clone(&handles.log), Position::ZERO, segment.published());
         let mut walk = Walk::new(scan, segment.base(), self.core.gaps_allowed());
         if due > segment.base() {
@@ -381,7 +420,7 @@ pub(crate) fn open(core: &Core, segment: &Arc<Segment>, asked: Offset) -> Result
     match core.handles(segment) {
         Err(Error::Io { operation: IoOp::Open, path, cause }) if cause.kind() == ErrorKind::NotFound => {
             let (start, end) = (core.log_start(), core.log_end());
-            if asked < start {
+            if asked < start || !is_current(core, segment) {
                 return Err(Error::OffsetOutOfRange { asked, start, end });
             }
             Err(Error::corrupt(&path, Position::ZERO, Corruption::Missing))

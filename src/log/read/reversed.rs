@@ -37,8 +37,9 @@ pub struct RecordsReversed {
     end: Offset,
     up_to: ReadUpTo,
     skip_damaged: bool,
-    /// The offset of the record that was given last, or the end.
+    /// The offset of the record that was given last, or the end; and of which life of the log it is.
     given: Offset,
+    generation: u64,
     /// What lies at or above was given, or is in `descent`.
     upper: Offset,
     /// Where the segment that is entered next must end, if that is known.
@@ -102,6 +103,7 @@ impl RecordsReversed {
         skip_damaged: bool,
     ) -> RecordsReversed {
         RecordsReversed {
+            generation: core.generation(),
             core,
             from,
             end,
@@ -122,6 +124,7 @@ impl RecordsReversed {
             if self.core.is_closed() {
                 return Err(Error::Closed);
             }
+            self.check_not_truncated()?;
             let Some(descent) = &mut self.descent else {
                 if !self.enter_segment()? {
                     return Ok(false);
@@ -154,6 +157,23 @@ impl RecordsReversed {
         }
     }
 
+    /// What was given and what would follow must be of one log: below a record given, a truncation makes room for others.
+    fn check_not_truncated(&mut self) -> Result<()> {
+        let generation = self.core.generation();
+        if generation == self.generation {
+            return Ok(());
+        }
+        if let Some(end) = self.core.truncated_below(self.given, self.generation) {
+            if self.given < self.end {
+                return Err(Error::Truncated { asked: self.given, end });
+            }
+            // Nothing was given yet, so that it begins anew, with what is there now.
+            (self.upper, self.above, self.descent) = (self.end, None, None);
+        }
+        self.generation = generation;
+        Ok(())
+    }
+
     /// Leaves a segment that is not the log's any more, for the log was reopened or the segment deleted, to go on below
     /// the last record. What its old bytes look like says nothing.
     fn leave_if_outdated(&mut self) -> bool {
@@ -178,7 +198,14 @@ impl RecordsReversed {
         };
         let above = self.above;
         (self.upper, self.above) = (segment.base(), Some(segment.base()));
-        let handles = open(&self.core, &segment, below)?;
+        let handles = match open(&self.core, &segment, below) {
+            // It was cut off meanwhile: what is there now is looked for in the next round.
+            Err(Error::OffsetOutOfRange { asked, start, .. }) if asked >= start => {
+                (self.upper, self.above) = (below + 1, above);
+                return Ok(true);
+            }
+            answer => answer?,
+        };
         let gaps_allowed = self.core.gaps_allowed();
         self.descent = Some(Descent::new(segment, handles, gaps_allowed, self.from, self.end, above)?);
         Ok(true)

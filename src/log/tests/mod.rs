@@ -17,5 +17,6 @@ mod room;
 mod tail;
 mod times;
 mod timestamps;
+mod truncation;
 mod waiting;
 mod watermark;

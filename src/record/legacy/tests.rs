@@ -182,3 +182,27 @@ fn fields_that_contradict_the_message_are_refused() {
     assert_eq!(with_length(31, 0), Err(Corruption::LeftOver { bytes: 1 }));
     assert_eq!(with_length(26, 6), Err(Corruption::Truncated { needed: 4, available: 0 }));
 }
+
+#[test]
+fn a_wrapper_that_is_cut_becomes_a_batch_of_format_2_with_its_first_messages() {
+    let times = |batch: Vec<u8>| -> Vec<_> {
+        let batch = DecodedBatch::decode(batch, DecodeLimits::default()).unwrap();
+        batch.records().map(|record| record.unwrap().timestamp()).collect()
+    };
+    for codec in codecs() {
+        for (magic, whole) in
+            [(0, wrapper(0, 9, codec, &set(0, &[5, 6, 9]))), (1, wrapper(1, 9, codec, &set(1, &[1, 2, 5])))]
+        {
+            let header = BatchHeader::parse(&whole).unwrap();
+            let limits = DecodeLimits::default();
+            assert_eq!(crate::record::first_record_offset(&header, &whole, limits), Ok(Offset::new(5)));
+            for (end, kept) in [(6, 1), (7, 2), (8, 2), (9, 2)] {
+                let left = crate::record::shortened(&header, whole.clone(), Offset::new(end), limits).unwrap();
+                assert_eq!(offsets(left.bytes.clone()).unwrap(), [5, 6][..kept], "{codec}, magic {magic}, end {end}");
+                assert_eq!((left.header.magic, left.header.next_offset()), (2, Offset::new(end)));
+                assert_eq!(left.header.compression(), Ok(codec));
+                assert_eq!(times(left.bytes), times(whole.clone())[..kept]);
+            }
+        }
+    }
+}
