@@ -410,7 +410,6 @@ impl LogConfig {
         self.max_message_bytes.min(self.segment_bytes)
     }
 
-    #[allow(dead_code, reason = "asked by the worker")]
     /// Whether there is anything for a look at old segments to find.
     pub(crate) fn retains_less_than_all(&self) -> bool {
         self.retention_ms.is_some() || self.retention_bytes.is_some() || self.max_bytes.is_some()

@@ -73,7 +73,6 @@ mod log;
 mod names;
 mod offset;
 mod record;
-#[cfg_attr(not(test), allow(dead_code, reason = "the log, which gathers the facts, is the next to come"))]
 mod retention;
 mod segment;
 mod slice;
@@ -82,9 +81,9 @@ mod state;
 pub use config::{LogConfig, OnDamage, SyncPolicy, WhenFull, Worker, WriteMode};
 pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCause, IoOp, Result};
 pub use log::{
-    AppendOptions, Appended, Batches, Checked, CursorInfo, Damage, Fate, Finding, FindingKind, IntegrityReport,
-    Leftover, Log, LostEpochs, NamedCursor, OnReset, ReadUpTo, Reader, Records, RecordsReversed, RecoveryReport,
-    SegmentInfo, Severity, Stats, StopHandle, Tailer, TornTail, Trust,
+    AppendOptions, Appended, Batches, Checked, CursorInfo, Damage, Deleted, Fate, Finding, FindingKind,
+    IntegrityReport, Leftover, Log, LostEpochs, NamedCursor, OnReset, ReadUpTo, Reader, Records, RecordsReversed,
+    RecoveryReport, SegmentInfo, Severity, Stats, StopHandle, Tailer, TornTail, Trust,
 };
 pub use offset::{Offset, Position, Timestamp};
 pub use record::{BatchBuilder, Compression, ControlType, HeadersIter, Record, RecordRef, StoredRecord, TimestampType};

@@ -58,7 +58,7 @@ pub(crate) enum SegmentFile {
 }
 
 impl SegmentFile {
-    const ALL: [SegmentFile; 5] = [
+    pub(crate) const ALL: [SegmentFile; 5] = [
         SegmentFile::Log,
         SegmentFile::OffsetIndex,
         SegmentFile::TimeIndex,

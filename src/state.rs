@@ -18,6 +18,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::{Env, File, OpenMode, read_exact_at, write_all_at};
@@ -158,7 +159,7 @@ pub(crate) fn damaged_slots(env: &Env, dir: &Path) -> Result<Vec<(Position, Corr
 /// The open state file of a log that is being written. One writer, under the log's writer mutex.
 #[derive(Debug)]
 pub(crate) struct StateFile {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
     newest: Newest,
 }
@@ -180,7 +181,7 @@ impl StateFile {
         }
         let newest = read_slots(&file, &path)?;
         let found = newest.found;
-        Ok((StateFile { file, path, newest }, found))
+        Ok((StateFile { file: Arc::new(file), path, newest }, found))
     }
 
     /// Writes a state to the slot that does not count: one `pwrite`, no sync, no allocation. After a failure the last
@@ -209,6 +210,11 @@ impl StateFile {
         self.file.sync_data().map_err(|error| Error::io(IoOp::Sync, &self.path, &error))
     }
 
+    /// What makes durable all that was written up to its own call, for whoever must not hold the writer up meanwhile.
+    pub(crate) fn syncer(&self) -> StateSyncer {
+        StateSyncer { file: Arc::clone(&self.file), path: self.path.clone() }
+    }
+
     /// Adds the sizes of the sealed segments to the clean state that was written last; they hold until the next
     /// write. Not synced.
     pub(crate) fn write_sections(&mut self, sections: &[(Offset, u64)]) -> Result<()> {
@@ -221,6 +227,19 @@ impl StateFile {
     /// The sizes of the sealed segments, if the current state is a clean one that has them.
     pub(crate) fn read_sections(&self) -> Result<Option<Sections>> {
         self.newest.read_sections(&self.file, &self.path)
+    }
+}
+
+/// Syncs a state file that somebody else may be writing to.
+#[derive(Debug)]
+pub(crate) struct StateSyncer {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+impl StateSyncer {
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|error| Error::io(IoOp::Sync, &self.path, &error))
     }
 }
 

@@ -13,6 +13,7 @@ mod durable;
 mod lookup;
 mod open;
 mod place;
+mod retention;
 mod scan;
 mod send;
 #[allow(dead_code, reason = "only the bench of ratios asks this")]
@@ -192,5 +193,17 @@ pub(crate) const ROWS: &[Row] = &[
         work: "open after a crash, nothing of it synced",
         against: "`pread` of 1 MiB and CRC-32C",
         make: |dir, scale| Ok(Box::new(open::Recover::new(dir, scale.pick(4 << 20, 64 << 20))?)),
+    },
+    Row {
+        name: "delete_all",
+        work: "delete all segments of a log but the last",
+        against: "one `fdatasync`, and `rename` of each file",
+        make: |dir, scale| Ok(Box::new(retention::DeleteAll::new(dir, scale.pick(100, 10_000)))),
+    },
+    Row {
+        name: "delete_none",
+        work: "look for old segments, none is",
+        against: "`stat` of each `.log`",
+        make: |dir, scale| Ok(Box::new(retention::FindNothing::new(dir, scale.pick(100, 10_000))?)),
     },
 ];

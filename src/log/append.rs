@@ -8,6 +8,8 @@ use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
+
 use crate::config::{LogConfig, SyncPolicy};
 use crate::error::{Error, InvalidRecord, Result};
 use crate::offset::{Offset, Position, Timestamp};
@@ -243,24 +245,12 @@ impl Shared {
             return Err(Error::BatchTooLarge { size_bytes, limit_bytes: config.segment_bytes });
         }
         let always = config.sync_policy == SyncPolicy::Always;
-        let mut writer = self.writer.lock();
-        writer.check_writable()?;
-        check_log_end(options, writer.next_offset())?;
-        writer.begin_session()?;
-        let appended = assign_offsets(&writer, batches)?;
-        let last_offset = Offset::new(appended.next_offset.value() - 1);
-        if appended.next_offset - appended.base_offset > MAX_RELATIVE_OFFSET {
-            // Batches that unfold to billions of records: no segment has room for so many offsets.
-            return Err(Error::InvalidRecord { index: 0, reason: InvalidRecord::TooMany });
-        }
+        let (mut writer, appended, rolled) = self.writer_with_room(options, batches, size_bytes, now)?;
         self.learn_epochs(&mut writer, batches.iter().map(|batch| &batch.header))?;
-        let rolled = match writer.must_roll(size_bytes, last_offset, appended.timestamp, now)? {
-            Some(_) => {
-                self.roll_locked(&mut writer)?;
-                true
-            }
-            None => false,
-        };
+        if rolled {
+            self.roll_locked(&mut writer)?;
+            self.limit_growth(&mut writer);
+        }
         let written = self.write_committing(&mut writer, batches, size_bytes, now, commits, always || options.sync);
         if let Err(error) = written {
             drop(writer);
@@ -278,6 +268,35 @@ impl Shared {
         }
         self.keep_policy(options, config, appended.next_offset, generation)?;
         Ok(appended)
+    }
+
+    /// The writer, once it may take the batches: checked, numbered, and with room for them within `max_bytes`. And
+    /// whether it must roll first.
+    fn writer_with_room(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        batches: &mut [Incoming<'_>],
+        size_bytes: u64,
+        now: Timestamp,
+    ) -> Result<(MutexGuard<'_, Writer>, Appended, bool)> {
+        loop {
+            let mut writer = self.writer.lock();
+            writer.check_writable()?;
+            check_log_end(options, writer.next_offset())?;
+            writer.begin_session()?;
+            let appended = assign_offsets(&writer, batches)?;
+            let last_offset = Offset::new(appended.next_offset.value() - 1);
+            if appended.next_offset - appended.base_offset > MAX_RELATIVE_OFFSET {
+                // Batches that unfold to billions of records: no segment has room for so many offsets.
+                return Err(Error::InvalidRecord { index: 0, reason: InvalidRecord::TooMany });
+            }
+            let must_roll = writer.must_roll(size_bytes, last_offset, appended.timestamp, now)?.is_some();
+            if self.fits(&mut writer, size_bytes, must_roll) {
+                return Ok((writer, appended, must_roll));
+            }
+            drop(writer);
+            self.make_room(size_bytes)?;
+        }
     }
 
     /// Writes batches, and before them the commits that count once the last one is there.

@@ -306,7 +306,7 @@ impl Core {
         Offset::new(self.log_start.load(Ordering::Acquire))
     }
 
-    /// Shows readers nothing below `start` any more, and tells those who wait.
+    /// Shows readers nothing below `start` any more, and tells those who wait. It is written down before; see `deletion.rs`.
     pub(crate) fn raise_log_start(&self, start: Offset) {
         if self.log_start.fetch_max(start.value(), Ordering::AcqRel) < start.value() {
             self.wake_readers();
@@ -474,6 +474,38 @@ impl Core {
 
     pub(crate) fn insert_segment(&self, segment: Arc<Segment>) {
         self.segments.write().insert(segment.base(), segment);
+    }
+
+    /// Raises the log start and takes the segments below `first_base` out, oldest first. In this order: who finds no
+    /// segment for an offset finds the log start above it.
+    pub(crate) fn remove_front(&self, start: Offset, first_base: Offset) -> Vec<Arc<Segment>> {
+        self.raise_log_start(start);
+        let removed = {
+            let mut segments = self.segments.write();
+            let kept = segments.split_off(&first_base);
+            std::mem::replace(&mut *segments, kept)
+        };
+        self.open_segments.lock().queue.retain(|segment| segment.base() >= first_base);
+        for segment in removed.values() {
+            segment.close_handles();
+        }
+        removed.into_values().collect()
+    }
+
+    /// The base offset of the first segment.
+    pub(crate) fn first_base(&self) -> Option<Offset> {
+        self.segments.read().keys().next().copied()
+    }
+
+    /// Whether the first segment lies wholly below the log start, which was raised while it was the active one.
+    pub(crate) fn has_segment_below_start(&self) -> bool {
+        let start = self.log_start();
+        self.segments.read().keys().nth(1).is_some_and(|second| *second <= start)
+    }
+
+    /// Published bytes of the segments before this one.
+    pub(crate) fn bytes_before(&self, base: Offset) -> u64 {
+        self.segments.read().range(..base).map(|(_, segment)| segment.published().value()).sum()
     }
 
     /// A sealed segment's files, opened if they are not. Above the limit, the one that is open for longest is closed.

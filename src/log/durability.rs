@@ -114,6 +114,7 @@ impl Shared {
         };
         // Where nothing was appended there may be commits all the same.
         self.sync_cursors()?;
+        self.sync_log_start().map_err(|error| self.fail(error))?;
         Ok(self.core.synced().max(end))
     }
 
@@ -213,7 +214,7 @@ impl Shared {
         if capture.names_unsynced {
             sync_dir(self.core.env(), self.core.dir())?;
         }
-        Ok(())
+        self.sync_log_start()
     }
 
     fn acknowledge(&self, capture: &Capture) {
@@ -237,6 +238,22 @@ impl Shared {
     pub(super) fn mark_failed(&self, writer: &mut super::writer::Writer, cause: &Arc<Error>) {
         writer.note_failure(cause);
         self.core.set_failed(cause);
+    }
+
+    /// A log start that was raised and written is made durable, if it is not. The caller decides what a failure means.
+    pub(super) fn sync_log_start(&self) -> Result<()> {
+        let Some((start, syncer)) = self.writer.lock().unsynced_log_start() else { return Ok(()) };
+        syncer.sync()?;
+        self.writer.lock().note_log_start_synced(start);
+        Ok(())
+    }
+
+    /// Fails the log for a sync that failed outside of a turn.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        let cause = Arc::new(error);
+        self.mark_failed(&mut self.writer.lock(), &cause);
+        self.shut_failed(&cause);
+        Error::Failed { cause }
     }
 
     /// Tells everyone who waits for a sync that a write failed.

@@ -160,7 +160,6 @@ impl Shared {
     /// # Errors
     /// What the write of the file says. Memory is right all the same, and the next append writes the file first. A sync
     /// that failed is for the caller to judge.
-    #[allow(dead_code, reason = "for truncation and retention")]
     pub(super) fn cut_epochs_from_end(&self, end: Offset) -> Result<()> {
         self.cut_epochs(|cache| cache.truncate_from_end(end))
     }
@@ -170,7 +169,6 @@ impl Shared {
     ///
     /// # Errors
     /// As [`Shared::cut_epochs_from_end`].
-    #[allow(dead_code, reason = "for truncation and retention")]
     pub(super) fn cut_epochs_from_start(&self, start: Offset) -> Result<()> {
         self.cut_epochs(|cache| cache.truncate_from_start(start))
     }
@@ -179,12 +177,10 @@ impl Shared {
     ///
     /// # Errors
     /// As [`Shared::cut_epochs_from_end`].
-    #[allow(dead_code, reason = "for truncation and retention")]
     pub(super) fn clear_epochs(&self) -> Result<()> {
         self.cut_epochs(EpochCache::clear)
     }
 
-    #[allow(dead_code, reason = "for truncation and retention")]
     fn cut_epochs(&self, cut: impl FnOnce(&mut EpochCache)) -> Result<()> {
         let next = {
             let mut epochs = self.core.epochs.lock();

@@ -10,6 +10,7 @@
 //! | `wake`, `watermark` | waking readers that wait; the high watermark |
 //! | `cursors/` | named cursors: offsets that are remembered, committed alone or with an append |
 //! | `truncate` | cut off the end, or everything |
+//! | `retention`, `deletion` | what goes from the front and when; how a segment is deleted, and what a crash meanwhile leaves |
 //! | `report` | what a log says about itself |
 //! | `check/` | whether its files are what was written, without changing them |
 //!
@@ -31,12 +32,14 @@ mod append;
 mod check;
 mod core;
 mod cursors;
+mod deletion;
 mod durability;
 mod epochs;
 mod follower;
 mod open;
 mod read;
 mod report;
+mod retention;
 mod shared;
 mod truncate;
 mod wake;
@@ -56,6 +59,7 @@ pub use read::records::{Batches, Records};
 pub use read::reversed::RecordsReversed;
 pub use read::tail::{StopHandle, Tailer};
 pub use report::{Damage, Fate, Leftover, LostEpochs, RecoveryReport, SegmentInfo, Stats, TornTail, Trust};
+pub use retention::Deleted;
 
 use shared::Shared;
 
@@ -152,7 +156,7 @@ impl Log {
     /// [`SyncPolicy::Always`]: crate::SyncPolicy::Always
     ///
     /// # Errors
-    /// `InvalidRecord`, `BatchTooLarge`, `OffsetsExhausted`; `StorageFull`, after which the log is as before; `Failed`
+    /// `InvalidRecord`, `BatchTooLarge`, `OffsetsExhausted`; `StorageFull` and `LogFull`, after which the log is as before; `Failed`
     /// after a failed write or sync; `Damaged`; `Closed`.
     pub fn append(&self, records: &[Record<'_>]) -> Result<Appended> {
         self.shared().append(&AppendOptions::default(), records)
@@ -295,10 +299,11 @@ impl Log {
         self.shared().update_config(change)
     }
 
-    /// Does now what the worker would do, and what is due at `now`: interval syncs, syncs of sealed segments, callbacks.
+    /// Does now what the worker would do, and what is due at `now`: interval syncs, syncs of sealed segments, callbacks,
+    /// and looks at old segments.
     ///
     /// # Errors
-    /// `Failed`, `Closed`.
+    /// `Failed`, `Closed`; `Io` as from [`Log::delete_old_segments`].
     pub fn run_once(&self, now: Timestamp) -> Result<()> {
         self.shared().run_once(now)
     }

@@ -1,7 +1,7 @@
 //! What all handles of one open log share, and how it is opened, reopened and closed.
 //!
-//! Lock order: durability gate (never held over anything else) · writer mutex → cursors → segments → gathered index
-//! entries, and writer mutex → leader epochs; the cursors' own small log has the same locks again, below the cursors. No
+//! Lock order: deletion · durability gate (never held over anything else) · writer mutex → cursors → segments → gathered
+//! index entries, and writer mutex → leader epochs; the cursors' own small log has the same locks again, below the cursors. No
 //! user code runs under a lock. The invariant it owns: the directory stays locked from before its first byte is read
 //! for recovery until after its last byte is written.
 
@@ -18,6 +18,7 @@ use crate::offset::Offset;
 
 use super::core::Core;
 use super::cursors::Cursors;
+use super::deletion::Deletion;
 use super::durability::Durability;
 use super::open::load::{Loader, Readable};
 use super::open::{self, DirectoryLocks};
@@ -36,6 +37,9 @@ pub(super) struct Shared {
     pub(super) worker: WorkerControl,
     pub(super) counters: Counters,
     pub(super) cursors: Cursors,
+    pub(super) deletion: Mutex<Deletion>,
+    /// Bytes of `.log` files that wait to be unlinked.
+    pub(super) doomed_bytes: AtomicU64,
     /// One past the last offset that was written, whether readers see it yet or not.
     written_end: AtomicU64,
 }
@@ -95,6 +99,7 @@ impl Shared {
         let core =
             Core::new(env.clone(), Arc::clone(&dir), config.max_open_segments, config.max_decompressed_message_bytes);
         let config = Arc::new(config);
+        let deletion = Deletion::new(&loaded, core.env().monotonic());
         let (writer, readable) = Writer::new(state_file, loaded, Arc::clone(&config), locks);
         let shared = Shared {
             core: Arc::new(core),
@@ -103,12 +108,16 @@ impl Shared {
             durability: Durability::default(),
             worker: WorkerControl::default(),
             counters: Counters::default(),
+            deletion: Mutex::new(deletion),
+            doomed_bytes: AtomicU64::new(0),
             cursors: Cursors::default(),
             written_end: AtomicU64::new(0),
         };
         shared.install(readable);
         shared.forget_cursors(shared.core.log_end());
-        Ok(Arc::new(shared))
+        let shared = Arc::new(shared);
+        shared.order_retention();
+        Ok(shared)
     }
 
     fn install(&self, readable: Readable) {
@@ -133,6 +142,8 @@ impl Shared {
 
     /// Recovers in place after a failure. Nothing to do if there was none.
     pub(super) fn reopen(&self) -> Result<()> {
+        // First of all, for a deletion syncs.
+        let mut deletion = self.deletion.lock();
         self.with_syncs_stopped(|| {
             let mut writer = self.writer.lock();
             let Some(cause) = writer.failed.clone() else {
@@ -146,6 +157,7 @@ impl Shared {
             let loader = Loader { env: self.core.env(), dir: self.core.dir(), config: &config, sync_failed: true };
             let (state_file, loaded) = loader.load()?;
             let readable = writer.replace(state_file, loaded);
+            self.forget_doomed(&mut deletion);
             self.install(readable);
             self.forget_cursors(self.core.log_end());
             // What was appended before the failure and is there was made durable by the recovery.
@@ -164,6 +176,8 @@ impl Shared {
         self.worker.stop();
         // Before the log itself, for what was appended with a commit must not outlive it.
         let commits = self.sync_cursors();
+        // What cannot be unlinked now is a leftover for the next opening.
+        drop(self.unlink_all(&mut self.deletion.lock()));
         let mut writer = self.writer.lock();
         let end = writer.next_offset();
         let finished = writer.finish(self.core.env(), self.core.dir()).map_err(|error| {
@@ -187,7 +201,7 @@ impl Shared {
         finished.and(commits)
     }
 
-    pub(super) fn update_config(&self, change: impl FnOnce(LogConfig) -> LogConfig) -> Result<()> {
+    pub(super) fn update_config(self: &Arc<Self>, change: impl FnOnce(LogConfig) -> LogConfig) -> Result<()> {
         let before = Arc::clone(&self.config.read());
         let changed = change(LogConfig::clone(&before)).worker(before.worker).on_damage(before.on_damage);
         changed.check()?;
@@ -199,8 +213,10 @@ impl Shared {
             active.set_shape(shape);
         }
         writer.config = Arc::clone(&changed);
+        writer.growth_limit = None;
         *self.config.write() = changed;
         drop(writer);
+        self.order_retention();
         self.worker.wake();
         Ok(())
     }

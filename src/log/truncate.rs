@@ -169,6 +169,7 @@ impl Plan {
 
 impl Shared {
     fn truncate(&self, end: Offset, unit: Unit) -> Result<Offset> {
+        let deletion = self.deletion.lock();
         let mut new_end = None;
         self.with_syncs_stopped(|| {
             let mut writer = self.writer.lock();
@@ -178,23 +179,33 @@ impl Shared {
                 return Err(Error::OffsetOutOfRange { asked: end, start, end: log_end });
             }
             if end >= log_end {
-                self.log_end_lowered(log_end);
-                return Ok(());
+                return self.log_end_lowered(log_end).map_err(|error| self.fail_if_unsynced(&mut writer, error));
             }
             new_end = Some(self.truncate_locked(&mut writer, end, unit)?);
             Ok(())
         })?;
+        drop(deletion);
         match new_end {
             Some(end) => Ok(end),
             None => self.sync_all(),
         }
     }
 
-    /// What knows leader epochs forgets those that begin at or above `end`; before the truncation is durable.
-    fn log_end_lowered(&self, _end: Offset) {}
+    /// What knows leader epochs forgets those that begin at or above `end`; behind the cut, and before it is told.
+    fn log_end_lowered(&self, end: Offset) -> Result<()> {
+        // Cursors that cannot be written now are judged by their batches when they are looked at.
+        drop(self.lower_cursors(end));
+        self.cut_epochs_from_end(end)
+    }
+
+    /// A sync that failed fails the log; another error leaves it as it is.
+    fn fail_if_unsynced(&self, writer: &mut Writer, error: Error) -> Error {
+        if error.is_failed_sync() { self.fail_with(writer, error) } else { error }
+    }
 
     fn truncate_locked(&self, writer: &mut Writer, end: Offset, unit: Unit) -> Result<Offset> {
         writer.begin_session()?;
+        writer.growth_limit = None;
         let mut plan = self.plan(writer, end, unit)?;
         self.sync_kept(writer, plan.base())?;
         let log_start = self.core.log_start().min(plan.end);
@@ -215,7 +226,7 @@ impl Shared {
             self.core.install_truncated(&truncated, None);
         }
         self.tell_who_waits(plan.end, plan.end);
-        let active = self.change_files(writer, &plan, &removed).map_err(|error| self.fail(writer, error))?;
+        let active = self.change_files(writer, &plan, &removed).map_err(|error| self.fail_with(writer, error))?;
         let segment = Arc::clone(active.segment());
         writer.go_on_with(active, plan.last_batch());
         self.core.install_cut_segment(segment, plan.end);
@@ -318,7 +329,7 @@ impl Shared {
     fn sync_kept(&self, writer: &mut Writer, last: Offset) -> Result<()> {
         for sealed in writer.sealed.clone() {
             if sealed.segment.base() <= last {
-                sealed.sync().map_err(|error| self.fail(writer, error))?;
+                sealed.sync().map_err(|error| self.fail_with(writer, error))?;
                 sealed.publish();
             }
         }
@@ -342,7 +353,7 @@ impl Shared {
 
     /// Removes the copy. One that cannot be removed could one day be taken for a segment that lost its name.
     fn discard_copy(&self, writer: &mut Writer, base: Offset) -> Result<()> {
-        discard_aside(self.core.env(), self.core.dir(), base).map_err(|error| self.fail(writer, error))
+        discard_aside(self.core.env(), self.core.dir(), base).map_err(|error| self.fail_with(writer, error))
     }
 
     fn lower_mark_for(&self, writer: &mut Writer, plan: &Plan, log_start: Offset) -> Result<()> {
@@ -376,7 +387,7 @@ impl Shared {
     /// Steps 6 to 8: the files, and a writer on the segment in which the log ends now.
     fn change_files(&self, writer: &mut Writer, plan: &Plan, removed: &[Offset]) -> Result<SegmentWriter> {
         let (env, dir, base) = (self.core.env(), self.core.dir(), plan.base());
-        self.log_end_lowered(plan.end);
+        drop(self.lower_cursors(plan.end));
         self.remove_segments(removed)?;
         match plan.how {
             How::AsItIs => {}
@@ -404,6 +415,7 @@ impl Shared {
             answer => answer?,
         };
         sync_dir(env, dir)?;
+        self.log_end_lowered(plan.end)?;
         Ok(active)
     }
 
@@ -421,7 +433,7 @@ impl Shared {
     }
 
     /// The log is in a state between, or its disk cannot be trusted.
-    fn fail(&self, writer: &mut Writer, error: Error) -> Error {
+    fn fail_with(&self, writer: &mut Writer, error: Error) -> Error {
         let cause = match error {
             Error::Failed { cause } => cause,
             error => Arc::new(error),
@@ -435,15 +447,20 @@ impl Shared {
         if start >= Offset::MAX {
             return Err(Error::OffsetsExhausted);
         }
+        let mut deletion = self.deletion.lock();
+        // What was deleted must not be in the way of what gets its name, nor come back below a log start that is lowered.
+        self.unlink_all(&mut deletion)?;
         self.with_syncs_stopped(|| {
             let mut writer = self.writer.lock();
             writer.check_writable()?;
+            writer.begin_session()?;
+            sync_dir(self.core.env(), self.core.dir()).map_err(|error| self.fail_with(&mut writer, error))?;
             self.reset_locked(&mut writer, start)
         })
     }
 
     fn reset_locked(&self, writer: &mut Writer, start: Offset) -> Result<()> {
-        writer.begin_session()?;
+        writer.growth_limit = None;
         let log_start = self.core.log_start();
         let bases: Vec<Offset> = self.core.all_segments().iter().rev().map(|segment| segment.base()).collect();
         let Some((&first, later)) = bases.split_last() else { return Err(Error::Closed) };
@@ -454,15 +471,16 @@ impl Shared {
         self.tell_who_waits(start, cut);
         let begin = |writer: &mut Writer| {
             let (env, dir) = (self.core.env(), self.core.dir());
-            self.log_end_lowered(Offset::ZERO);
+            drop(self.lower_cursors(cut));
             self.remove_segments(later)?;
             writer.lower_mark(start, Some((at(start), None)))?;
             self.remove_segments(&[first])?;
             let active = SegmentWriter::create(env, dir, start, shape(env, &writer.config))?;
             sync_dir(env, dir)?;
+            self.clear_epochs()?;
             Ok(active)
         };
-        let active = begin(writer).map_err(|error| self.fail(writer, error))?;
+        let active = begin(writer).map_err(|error| self.fail_with(writer, error))?;
         let segment = Arc::clone(active.segment());
         writer.go_on_with(active, None);
         self.core.install_cut_segment(segment, start);

@@ -1,4 +1,4 @@
-//! What is done in the background: interval syncs, syncs of sealed segments, and callbacks.
+//! What is done in the background: interval syncs, syncs of sealed segments, deletions, and callbacks.
 //!
 //! By a thread that is started when there is something to do, or, under `Worker::Caller`, by `run_once`. Callbacks run
 //! here and nowhere else, under no lock. The invariant it owns: every callback that was accepted runs exactly once.
@@ -15,6 +15,9 @@ use crate::fs::Thread;
 use crate::offset::{Offset, Timestamp};
 
 use super::shared::Shared;
+
+/// How long after an opening old segments are looked at first, at most.
+const FIRST_LOOK: Duration = Duration::from_secs(30);
 
 /// What a caller of `on_synced` wants to be told.
 pub(super) type Callback = Box<dyn FnOnce(Result<Offset>) + Send>;
@@ -33,6 +36,10 @@ struct Orders {
     sync_sealed: bool,
     /// When the oldest append that waits for an interval sync was made, on the monotonic clock.
     unsynced_since: Option<Duration>,
+    /// When files of deleted segments may be unlinked, on the monotonic clock.
+    unlink_at: Option<Duration>,
+    /// When to look at old segments next.
+    look_at: Option<Duration>,
     callbacks: Vec<(Offset, Callback)>,
     /// Callbacks that waited when the log failed, from before it was reopened, or when it was truncated.
     failed: Vec<(Callback, Error)>,
@@ -54,6 +61,15 @@ enum Task {
     RunCallbacks(Vec<Callback>, Result<Offset>),
     Sync(Offset),
     SyncSealed,
+    Unlink,
+    Look,
+}
+
+/// When the clock has something to do.
+enum Timed {
+    Now(Task),
+    Later(Duration),
+    Never,
 }
 
 impl WorkerControl {
@@ -94,7 +110,12 @@ impl Shared {
     /// A segment was sealed: its files are to be made durable, so that recovery need not read it.
     pub(super) fn order_sealed_sync(self: &Arc<Self>) {
         // Without a worker the recovery point lags until the next sync, which it may.
-        drop(self.order(|orders, _| orders.sync_sealed = true));
+        drop(self.order(|orders, now| {
+            orders.sync_sealed = true;
+            if self.core.has_segment_below_start() {
+                orders.look_at = Some(now);
+            }
+        }));
     }
 
     /// Something was appended that an interval sync is to cover.
@@ -102,6 +123,26 @@ impl Shared {
         self.order(|orders, now| {
             orders.unsynced_since.get_or_insert(now);
         })
+    }
+
+    /// Has the worker look at old segments, if the configuration gives it anything to find. Soon for the first time, for
+    /// a device may not be on for long.
+    pub(super) fn order_retention(self: &Arc<Self>) {
+        let config = Arc::clone(&self.config.read());
+        if !config.retains_less_than_all() {
+            return;
+        }
+        let wait = FIRST_LOOK.min(Duration::from_millis(config.retention_check_interval_ms));
+        // Without a worker nothing is deleted until somebody asks for it.
+        drop(self.order(|orders, now| orders.look_at = Some(now.saturating_add(wait))));
+    }
+
+    /// Files of deleted segments may be unlinked so much later, if nothing is ordered for an earlier time.
+    pub(super) fn order_unlinking(self: &Arc<Self>, wait: Duration) {
+        // Without a worker they wait for the close or the next opening.
+        drop(self.order(|orders, now| {
+            orders.unlink_at.get_or_insert(now.saturating_add(wait));
+        }));
     }
 
     /// Has the worker sync to `end`, unless that is durable, and then call back.
@@ -161,19 +202,35 @@ impl Shared {
             if let Some(task) = self.due(&mut orders) {
                 return task;
             }
-            let interval = self.config.read().sync_interval_ms().map(Duration::from_millis);
-            match (orders.unsynced_since, interval) {
-                (Some(since), Some(interval)) => {
-                    let elapsed = self.core.env().monotonic().saturating_sub(since);
-                    if elapsed >= interval {
-                        orders.unsynced_since = None;
-                        return Task::Sync(self.written_end());
-                    }
-                    self.worker.ordered.wait_for(&mut orders, interval - elapsed);
+            match self.timed(&mut orders) {
+                Timed::Now(task) => return task,
+                Timed::Later(wait) => {
+                    self.worker.ordered.wait_for(&mut orders, wait);
                 }
-                _ => self.worker.ordered.wait(&mut orders),
+                Timed::Never => self.worker.ordered.wait(&mut orders),
             }
         }
+    }
+
+    /// What has become due by the clock, or when the next thing does.
+    fn timed(&self, orders: &mut Orders) -> Timed {
+        let now = self.core.env().monotonic();
+        let config = Arc::clone(&self.config.read());
+        let interval = config.sync_interval_ms().map(Duration::from_millis);
+        let sync_at = orders.unsynced_since.zip(interval).map(|(since, interval)| since.saturating_add(interval));
+        if sync_at.is_some_and(|at| at <= now) {
+            orders.unsynced_since = None;
+            return Timed::Now(Task::Sync(self.written_end()));
+        }
+        if orders.unlink_at.take_if(|at| *at <= now).is_some() {
+            return Timed::Now(Task::Unlink);
+        }
+        if orders.look_at.is_some_and(|at| at <= now) {
+            orders.look_at = Some(now.saturating_add(Duration::from_millis(config.retention_check_interval_ms)));
+            return Timed::Now(Task::Look);
+        }
+        let next = [sync_at, orders.unlink_at, orders.look_at].into_iter().flatten().min();
+        next.map_or(Timed::Never, |at| Timed::Later(at - now))
     }
 
     /// What can be done at once.
@@ -205,18 +262,26 @@ impl Shared {
         if self.core.is_failed() { self.writer.lock().failed.clone() } else { None }
     }
 
-    fn perform(&self, task: Task) {
+    fn unlink_in_background(self: &Arc<Self>) -> Result<()> {
+        let now = self.reading(self.core.env().wall_clock());
+        self.unlink_due(&mut self.deletion.lock(), now)
+    }
+
+    fn perform(self: &Arc<Self>, task: Task) {
         match task {
             Task::Stop => {}
             Task::RunCallbacks(callbacks, outcome) => run(callbacks, &outcome),
             // A failure is kept by the log, which tells everyone who asks; there is nobody to tell here.
             Task::Sync(end) => drop(self.sync_to(end)),
             Task::SyncSealed => drop(self.sync_sealed()),
+            // What failed is tried again with the next look.
+            Task::Unlink => drop(self.unlink_in_background()),
+            Task::Look => drop(self.delete_old_segments(self.core.env().wall_clock())),
         }
     }
 
     /// Does now what a worker thread would do, and what is due at `now`.
-    pub(super) fn run_once(&self, now: Timestamp) -> Result<()> {
+    pub(super) fn run_once(self: &Arc<Self>, now: Timestamp) -> Result<()> {
         if self.core.is_closed() {
             return Err(Error::Closed);
         }
@@ -231,12 +296,13 @@ impl Shared {
         loop {
             let task = self.due(&mut self.worker.orders.lock());
             match task {
-                None | Some(Task::Stop) => return Ok(()),
+                None | Some(Task::Stop) => break,
                 Some(Task::Sync(end)) => self.sync_to(end).or_else(keep_for_callbacks)?,
                 Some(Task::SyncSealed) => self.sync_sealed()?,
                 Some(task) => self.perform(task),
             }
         }
+        self.delete_if_due(now)
     }
 
     /// Tells those who still wait, at close, how it ended for them.

@@ -13,7 +13,7 @@ use crate::fs::Env;
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
 use crate::segment::{AppendFailure, BatchFacts, LogFile, RollReason, Sealed, Segment, SegmentWriter, path};
-use crate::state::{ActiveFile, IndexMarks, RecoveryPoint, State, StateFile, Witness};
+use crate::state::{ActiveFile, IndexMarks, RecoveryPoint, State, StateFile, StateSyncer, Witness};
 
 use super::open::DirectoryLocks;
 use super::open::directory::{remove_if_there, sync_dir};
@@ -43,6 +43,12 @@ pub(super) struct Writer {
     /// Appended since the log was opened; never goes back.
     pub(super) appended: Amount,
     pub(super) locks: Option<DirectoryLocks>,
+    /// The base offset of the first segment: no state that is written rests on anything before it.
+    first_base: Offset,
+    /// The log start that a sync of the state file covered last.
+    durable_log_start: Offset,
+    /// How far the active segment may grow within `max_bytes`; `None` where that is to be worked out again.
+    pub(super) growth_limit: Option<u64>,
 }
 
 /// Records and bytes.
@@ -98,6 +104,9 @@ impl Writer {
             unsynced_since: None,
             appended: Amount::default(),
             locks: Some(locks),
+            first_base: loaded.segments.keys().next().copied().unwrap_or_default(),
+            durable_log_start: loaded.state.log_start,
+            growth_limit: None,
         };
         let Loaded { segments, bounds, epochs, report, .. } = loaded;
         (writer, Readable { segments, bounds, epochs, report })
@@ -190,6 +199,7 @@ impl Writer {
         let old = self.active.replace(fresh).expect("checked before: the log is open");
         let sealed = Arc::new(old.seal());
         self.sealed.push(Arc::clone(&sealed));
+        self.growth_limit = None;
         self.last_sealed_batch = self.last_batch;
         self.names_unsynced = true;
         Ok(sealed)
@@ -256,13 +266,13 @@ impl Writer {
         if capture.active.is_some() && self.appended == capture.appended {
             self.unsynced_since = None;
         }
-        if capture.point.offset < self.state.recovery_point.offset {
+        if capture.point.offset < self.state.recovery_point.offset || capture.point.segment_base < self.first_base {
             return;
         }
         let state = State {
-            log_end: capture.end,
+            log_end: capture.end.max(self.state.log_start),
             recovery_point: capture.point,
-            witness: capture.witness,
+            witness: self.surviving(capture.witness),
             active: ActiveFile { base: capture.point.segment_base, size: capture.point.position.value() },
             index_marks: capture.index_marks,
             max_timestamp: capture.max_timestamp,
@@ -314,6 +324,59 @@ impl Writer {
         if let Some(capture) = self.capture(false) {
             self.retire(&capture);
         }
+    }
+
+    /// Writes a log start that was raised, and, if segments below `first_base` are about to go, a state that rests on none
+    /// of them. Nothing is durable yet; see `deletion.rs`. If it fails, nothing is changed.
+    pub(super) fn raise_log_start(&mut self, start: Offset, first_base: Offset) -> Result<()> {
+        self.begin_session()?;
+        let mut state = State {
+            log_start: start.max(self.state.log_start),
+            log_end: start.max(self.state.log_end),
+            witness: self.state.witness.filter(|witness| witness.segment_base >= first_base),
+            ..self.state
+        };
+        if state.recovery_point.segment_base < first_base {
+            // That everything below the first segment is durable is true of nothing.
+            state = State {
+                recovery_point: RecoveryPoint {
+                    offset: first_base,
+                    segment_base: first_base,
+                    position: Position::ZERO,
+                },
+                witness: None,
+                active: ActiveFile { base: first_base, size: 0 },
+                index_marks: IndexMarks::default(),
+                max_timestamp: None,
+                ..state
+            };
+        }
+        self.state_file.write(&state)?;
+        self.state = state;
+        self.first_base = first_base.max(self.first_base);
+        self.last_batch = self.surviving(self.last_batch);
+        self.last_sealed_batch = self.surviving(self.last_sealed_batch);
+        self.growth_limit = None;
+        Ok(())
+    }
+
+    fn surviving(&self, witness: Option<Witness>) -> Option<Witness> {
+        witness.filter(|witness| witness.segment_base >= self.first_base)
+    }
+
+    /// A sync of sealed segments has something to do.
+    pub(super) fn has_unsynced_segments(&self) -> bool {
+        !self.sealed.is_empty() || self.names_unsynced
+    }
+
+    /// The log start that was written last, and what makes it durable, unless it is.
+    pub(super) fn unsynced_log_start(&self) -> Option<(Offset, StateSyncer)> {
+        let start = self.state.log_start;
+        (start > self.durable_log_start && !self.marked_clean).then(|| (start, self.state_file.syncer()))
+    }
+
+    pub(super) fn note_log_start_synced(&mut self, start: Offset) {
+        self.durable_log_start = self.durable_log_start.max(start);
     }
 
     /// Notes in the state, by a plain write, that what lies above the recovery point may not be on disk (rule 29).
@@ -371,7 +434,8 @@ impl Writer {
         let logs = super::open::directory::Listing::read(env, dir)?.logs(dir);
         let mut sections = Vec::with_capacity(logs.len());
         for (base, source) in logs {
-            if base != active {
+            // A file that could not be renamed when its segment was deleted is none of the log's.
+            if base != active && base >= self.first_base {
                 sections.push((base, super::open::recovery::file_size(env, &source.path)?));
             }
         }

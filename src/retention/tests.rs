@@ -115,11 +115,13 @@ fn a_time_is_asked_for_only_where_the_rule_of_time_comes() {
     assert_eq!(asked, [5]);
 }
 
+type Predicate<'a> = &'a mut dyn FnMut(&SegmentFacts, Option<i64>, Option<&SegmentFacts>) -> bool;
+
 /// The rules in Kafka's own words: three walks, each of which deletes from the front what its predicate allows, until
 /// it does not.
 fn restated(mut log: Vec<(SegmentFacts, Option<i64>)>, policy: &Policy, now: i64) -> usize {
     let before = log.len();
-    let mut walk = |predicate: &mut dyn FnMut(&SegmentFacts, Option<i64>, Option<&SegmentFacts>) -> bool| {
+    let mut walk = |predicate: Predicate<'_>| {
         while let Some((first, time)) = log.first().copied() {
             let next = log.get(1).map(|(next, _)| *next);
             let empty_last = next.is_none() && first.size_bytes == 0;

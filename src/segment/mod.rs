@@ -6,8 +6,8 @@
 //! batch at its position agrees with it (rule 25).
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
@@ -15,7 +15,7 @@ use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::{Env, OpenMode};
 use crate::index::{OffsetIndex, TimeIndex};
 use crate::names::SegmentFile;
-use crate::offset::{Offset, Position};
+use crate::offset::{Offset, Position, Timestamp};
 use crate::record::BatchHeader;
 
 mod file;
@@ -75,6 +75,8 @@ pub(crate) struct Segment {
     /// Where the file ends, if what lies behind the published bytes is torn and was left there.
     torn_end: Option<Position>,
     time_bound: time::TimeBound,
+    /// The largest timestamp of its records, once the segment takes no more of them and somebody has asked.
+    largest_timestamp: OnceLock<Option<Timestamp>>,
 }
 
 /// The open files of a segment. A slice keeps the log file alone.
@@ -121,6 +123,7 @@ impl Segment {
             damage,
             torn_end: None,
             time_bound: time::TimeBound::unknown(),
+            largest_timestamp: OnceLock::new(),
         }
     }
 
@@ -221,6 +224,49 @@ impl Segment {
         ours && alone
     }
 
+    /// The largest timestamp of a segment that takes no more batches; `None` if no record has one. Remembered once known.
+    ///
+    /// The last entry of the time index says how much of the file need not be looked at: nothing up to its offset is later.
+    /// What lies behind it is walked, header by header, for a full disk may have kept later entries out.
+    pub(crate) fn largest_timestamp(&self, env: &Env) -> Result<Option<Timestamp>> {
+        if let Some(known) = self.largest_timestamp.get() {
+            return Ok(*known);
+        }
+        let (handles, opened) = self.open(env)?;
+        let found = self.find_largest_timestamp(&handles);
+        if opened {
+            self.close_handles();
+        }
+        let found = found?;
+        Ok(*self.largest_timestamp.get_or_init(|| found))
+    }
+
+    /// Remembers the largest timestamp of a segment that was just sealed.
+    pub(crate) fn note_largest_timestamp(&self, largest: Option<Timestamp>) {
+        self.largest_timestamp.get_or_init(|| largest);
+    }
+
+    fn find_largest_timestamp(&self, handles: &Handles) -> Result<Option<Timestamp>> {
+        let entry = handles.time_index.as_ref().and_then(|index| index.last().ok().flatten());
+        let confirmed = match entry {
+            Some(entry) => self.find(handles, entry.offset)?.filter(|(_, header)| {
+                header.last_offset() == entry.offset && header.max_timestamp == entry.timestamp.as_millis()
+            }),
+            None => None,
+        };
+        // An entry that no batch confirms says nothing (rule 25).
+        let mut scan = match confirmed {
+            Some((scan, _)) => scan,
+            None => Scanner::new(Arc::clone(&handles.log), Position::ZERO, self.published()),
+        };
+        let mut largest = None;
+        while let Some(header) = scan.peek()? {
+            largest = largest.max(header.max_timestamp());
+            scan.skip(&header);
+        }
+        Ok(largest)
+    }
+
     /// A scan that begins at or before the batch that holds `target`, at the best place the offset index knows.
     pub(crate) fn scan_towards(&self, handles: &Handles, target: Offset) -> Result<Scanner> {
         let end = self.published();
@@ -252,7 +298,6 @@ impl Segment {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if `target` may lie in a damaged range.
-    #[allow(dead_code, reason = "tests ask a segment alone; the log looks up with a cursor")]
     pub(crate) fn find(&self, handles: &Handles, target: Offset) -> Result<Option<(Scanner, BatchHeader)>> {
         let mut scan = self.scan_towards(handles, target)?;
         loop {

@@ -46,6 +46,8 @@ pub(crate) struct SegmentWriter {
     allocated: Position,
     /// The file may reach to here: an allocation that runs out of room may have made it longer before.
     reach: Position,
+    /// Room is not allocated behind this.
+    growth_limit: u64,
     /// `fallocate` is not to be had on this file system.
     allocation_refused: bool,
     first_timestamp: FirstTimestamp,
@@ -142,6 +144,7 @@ impl SegmentWriter {
             next_offset,
             allocated: position,
             reach: position,
+            growth_limit: u64::MAX,
             allocation_refused: false,
             first_timestamp,
             opened_at,
@@ -162,6 +165,11 @@ impl SegmentWriter {
 
     pub(crate) fn position(&self) -> Position {
         self.position
+    }
+
+    /// Allocates no room behind this position from now on.
+    pub(crate) fn limit_growth(&mut self, limit: u64) {
+        self.growth_limit = limit;
     }
 
     pub(crate) fn next_offset(&self) -> Offset {
@@ -263,7 +271,8 @@ impl SegmentWriter {
         if !self.preallocates() || end <= self.allocated {
             return Ok(());
         }
-        let window = Position::new((self.allocated.value() + WINDOW_BYTES).min(self.shape.segment_bytes));
+        let most = self.shape.segment_bytes.min(self.growth_limit);
+        let window = Position::new((self.allocated.value() + WINDOW_BYTES).min(most));
         match self.allocate(window.max(end)) {
             // A smaller piece may still fit.
             Err(Error::StorageFull { .. }) if window > end => self.allocate(end),
@@ -332,6 +341,7 @@ impl SegmentWriter {
         assert!(self.reach == self.position, "a segment is trimmed before it is sealed");
         // That the last entries do not get into the files now is told by the sync, which writes them first.
         drop(self.indexes.finish());
+        self.segment.note_largest_timestamp(self.indexes.max_timestamp().map(|max| max.timestamp));
         Sealed { segment: self.segment, log: self.log, indexes: self.indexes, end: self.position }
     }
 
@@ -361,6 +371,11 @@ impl Sealed {
             Err(Error::StorageFull { .. }) => Ok(()),
             answer => answer,
         }
+    }
+
+    /// Bytes that readers do not see yet.
+    pub(crate) fn unpublished_bytes(&self) -> u64 {
+        self.end.value().saturating_sub(self.segment.published().value())
     }
 
     /// Lets readers see the whole segment.

@@ -455,7 +455,6 @@ impl Shared {
     /// Takes every cursor back that rests on something at or above `end`, where the log is cut. To be called with the
     /// writer mutex held, before the cut, so that a crash in it does not take cursors further back than it must, and
     /// after it, for what was committed in between. Where it fails the commits are still judged by their batches.
-    #[allow(dead_code, reason = "truncation, which this release lacks, calls it")]
     pub(super) fn lower_cursors(&self, end: Offset) -> Result<()> {
         let mut book = self.cursors.book.lock();
         let outcome = book.load(&self.core).and_then(|loaded| loaded.lower(&self.core, end));
@@ -467,7 +466,6 @@ impl Shared {
 
     /// The lowest offset that any cursor is at, or may come back to after a crash: retention that keeps what cursors
     /// have not seen stops here. `None` without cursors.
-    #[allow(dead_code, reason = "retention, which this release lacks, asks this")]
     pub(super) fn slowest_cursor(&self) -> Result<Option<Offset>> {
         self.with_cursors(|loaded| Ok(loaded.slowest()))
     }

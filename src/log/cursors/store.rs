@@ -19,13 +19,10 @@ use crate::config::{LogConfig, Worker};
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::Env;
 use crate::log::append::AppendOptions;
-use crate::log::open::directory::{Listing, remove_if_there, sync_dir};
 use crate::log::read::Reader;
 use crate::log::shared::Shared;
-use crate::names::SegmentFile;
 use crate::offset::Offset;
 use crate::record::Record;
-use crate::segment::path;
 
 use super::record::Change;
 
@@ -44,8 +41,6 @@ pub(super) type Named = (Arc<str>, Option<Change>);
 /// The open log of the cursors.
 #[derive(Debug)]
 pub(super) struct Store {
-    env: Env,
-    dir: Arc<Path>,
     shared: Arc<Shared>,
     /// Written since the last rewrite, and by it.
     written_bytes: u64,
@@ -66,7 +61,7 @@ impl Store {
     pub(super) fn open(env: &Env, dir: &Path) -> Result<Store> {
         let shared = open(env, dir)?;
         let written_bytes = shared.core.all_segments().iter().map(|segment| segment.published().value()).sum();
-        Ok(Store { env: env.clone(), dir: dir.into(), shared, written_bytes, rewritten_bytes: 0 })
+        Ok(Store { shared, written_bytes, rewritten_bytes: 0 })
     }
 
     /// Every change that is there, the oldest first.
@@ -127,16 +122,7 @@ impl Store {
 
     /// Removes the segments that end at or below `base`, where one begins; everything is synced.
     fn drop_below(&mut self, base: Offset) -> Result<()> {
-        self.shared.close()?;
-        let logs = Listing::read(&self.env, &self.dir)?.logs(&self.dir);
-        for &below in logs.keys().filter(|&&below| below < base) {
-            for kind in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
-                remove_if_there(&self.env, &path(&self.dir, below, kind))?;
-            }
-            sync_dir(&self.env, &self.dir)?;
-        }
-        self.shared = open(&self.env, &self.dir)?;
-        Ok(())
+        self.shared.delete_records_before(base).map(drop)
     }
 
     fn appended_bytes(&self) -> u64 {
@@ -147,6 +133,7 @@ impl Store {
 fn open(env: &Env, dir: &Path) -> Result<Arc<Shared>> {
     let config = LogConfig::default()
         .worker(Worker::Caller)
+        .file_delete_delay_ms(0)
         .segment_ms(u64::MAX)
         .segment_index_bytes(INDEX_BYTES)
         .max_open_segments(OPEN_SEGMENTS);

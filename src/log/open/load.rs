@@ -21,6 +21,7 @@ use crate::state::{ActiveFile, Found, IndexMarks, RecoveryPoint, Sections, State
 use super::directory::{self, Listing, Source};
 use super::recovery::{self, Chain};
 use crate::log::core::Bounds;
+use crate::log::deletion;
 use crate::log::epochs::{self, Epochs, Seen};
 use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, Trust};
 
@@ -119,11 +120,19 @@ impl Loader<'_> {
         if self.sync_failed && found.state().is_none_or(|state| *state == NOTED) {
             state_file.renew_name(self.env)?;
         }
-        let logs = listing.logs(self.dir);
+        let mut logs = listing.logs(self.dir);
         let state = found.state().copied();
         if !disturbed && let Some(state) = state {
             let mut witness = EpochRuns::default();
-            match belief(self.env, &logs, &state, state_file.read_sections()?, &mut witness)? {
+            let deleted = deletion::deleted_before(self.env, &logs, &state)?;
+            let mut others = logs.clone();
+            others.retain(|base, _| !deleted.contains(base));
+            let belief = belief(self.env, &others, &state, state_file.read_sections()?, &mut witness)?;
+            if !matches!(belief, Belief::None) {
+                deletion::delete_again(self.env, self.dir, &deleted, &mut report)?;
+                logs = others;
+            }
+            match belief {
                 Belief::Clean(sizes) => return self.load_clean(state, &sizes, witness, report),
                 Belief::FromRecoveryPoint => {
                     report.trust = Trust::FromRecoveryPoint;
@@ -227,7 +236,9 @@ impl Loader<'_> {
         mut chain: Chain,
         mut report: RecoveryReport,
     ) -> Result<Loaded> {
-        let log_start = self.log_start(before.as_ref(), &chain);
+        let first = chain.first_base().unwrap_or(Offset::ZERO);
+        let found = chain.witness.map(|last| last.last_offset + 1);
+        let log_start = log_start(before.as_ref(), report.trust, first, found);
         let next_offset = chain.next_offset.max(log_start);
         let active = match chain.last.take() {
             Some(last) if last.unusable_from.is_none() && last.next_offset == next_offset => {
@@ -278,11 +289,6 @@ impl Loader<'_> {
         Ok(Loaded { segments: chain.segments, bounds, epochs, active, state, marked_clean: false, refused, report })
     }
 
-    fn log_start(&self, before: Option<&State>, chain: &Chain) -> Offset {
-        let first = chain.first_base().unwrap_or(Offset::ZERO);
-        before.map_or(first, |state| state.log_start.max(first))
-    }
-
     /// Damage refuses appends, unless it was accepted, now or in an earlier session.
     fn refusal(&self, before: Option<&State>, damage: &[Damage]) -> Option<Error> {
         let first = damage.first()?;
@@ -300,6 +306,21 @@ impl Loader<'_> {
 
     pub(crate) fn index_rules(&self) -> IndexRules {
         index_rules(self.config)
+    }
+}
+
+/// Where a log begins: where the state says, or later where the first segments are gone. `found` is where the batches
+/// that were found end.
+///
+/// A state that is not believed has its say only where the log that was found reaches that far, or where there is no
+/// batch at all and its offsets must not be given twice. Else it speaks of another log, or of one whose newer part is
+/// lost, and must not hide what there is.
+pub(crate) fn log_start(before: Option<&State>, trust: Trust, first: Offset, found: Option<Offset>) -> Offset {
+    match before {
+        Some(state) if trust != Trust::Foreign || found.is_none_or(|end| state.log_start <= end) => {
+            state.log_start.max(first)
+        }
+        _ => first,
     }
 }
 
@@ -375,7 +396,8 @@ pub(crate) fn state_holds(
     epochs: &mut EpochRuns,
 ) -> Result<bool> {
     let Some(witness) = state.witness else {
-        // Nothing was durable yet, so that there is nothing to contradict but the name of the one segment.
+        // Nothing was durable yet, or all of it was deleted, so that there is nothing to contradict but the name of the one
+        // segment.
         let at_start = state.recovery_point.position == Position::ZERO;
         return Ok(at_start && (logs.is_empty() || logs.contains_key(&state.recovery_point.segment_base)));
     };

@@ -19,7 +19,7 @@ use crate::state::{self, State};
 use super::canonical;
 use super::directory::{self, Listing, Source};
 use super::growth::Growth;
-use super::load::{Belief, belief};
+use super::load::{Belief, belief, log_start};
 use super::recovery::{file_size, may_follow, missing_end};
 use crate::log::core::{Bounds, Core};
 use crate::log::epochs::{self, Epochs, Seen, Span};
@@ -146,6 +146,7 @@ impl Opening<'_> {
         }
         let last = sizes.iter().rfind(|(_, size)| **size > 0).or(sizes.last_key_value()).map(|(&base, _)| base);
         let mut end = first;
+        let mut found_end = None;
         for (&base, source) in self.logs {
             if Some(base) != last {
                 end = end.max(base);
@@ -159,13 +160,16 @@ impl Opening<'_> {
                 found.damage.push(missing_end(found.good_end, found.next_offset, durable));
             }
             end = found.next_offset.max(durable);
+            found_end = (found.next_offset > first).then_some(found.next_offset);
             self.note_tail(source, &found);
             for damaged in &found.damage {
                 self.report.damage.push(Damage::of(&source.path, damaged));
             }
             self.keep_walked(base, source, found);
         }
-        Ok(Bounds { log_start: first, log_end: end, synced: end, gaps_allowed: true })
+        let log_start = log_start(state, self.report.trust, first, found_end);
+        let end = end.max(log_start);
+        Ok(Bounds { log_start, log_end: end, synced: end, gaps_allowed: true })
     }
 
     /// A whole segment behind the end of the log, which recovery would take out of service.
@@ -223,7 +227,10 @@ impl Opening<'_> {
     /// The log begins where the state says, or later where the first segments are gone.
     fn bounds(&self, state: &State, log_end: Offset, synced: Offset) -> Bounds {
         let first = self.logs.keys().next().copied().unwrap_or(state.log_start);
-        Bounds { log_start: state.log_start.max(first), log_end, synced, gaps_allowed: state.gaps_allowed }
+        let log_start = state.log_start.max(first);
+        // Records below a log start need not have been durable.
+        let (log_end, synced) = (log_end.max(log_start), synced.max(log_start));
+        Bounds { log_start, log_end, synced, gaps_allowed: state.gaps_allowed }
     }
 
     fn vouched(&mut self, base: Offset, end: Position) {

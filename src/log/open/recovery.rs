@@ -197,16 +197,21 @@ pub(crate) fn recover_all(
     if loader.config.on_damage != OnDamage::CutAsKafka {
         let accepted =
             loader.config.on_damage == OnDamage::ServeRest || before.is_some_and(|state| state.damage_accepted);
-        note_missing_end(&mut chain, before.map(|state| state.recovery_point.offset), accepted, loader.dir);
+        note_missing_end(&mut chain, before, accepted, loader.dir);
     }
     Ok(chain)
 }
 
 /// Where the log ends before what was durable, the offsets between are damage. What counts is where batches end: an
 /// earlier opening that was refused for this left an empty segment behind the gap.
-fn note_missing_end(chain: &mut Chain, durable: Option<Offset>, accepted: bool, dir: &Path) {
-    let found = chain.witness.map_or(chain.next_offset, |last| last.last_offset + 1);
-    let Some(durable) = durable.filter(|&durable| durable > found) else { return };
+fn note_missing_end(chain: &mut Chain, before: Option<&State>, accepted: bool, dir: &Path) {
+    let Some(before) = before else { return };
+    // Of a log without a batch, what lies below its start was deleted.
+    let found = chain.witness.map_or(chain.next_offset.max(before.log_start), |last| last.last_offset + 1);
+    let durable = before.recovery_point.offset;
+    if durable <= found {
+        return;
+    }
     let lost = |end| missing_end(end, found, durable);
     // Readers are refused behind the last byte of the segment in which the log ends. Where the loss was accepted they
     // meet what they will meet after the next clean close too: a gap, which is an error in a log that had none.

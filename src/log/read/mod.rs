@@ -172,7 +172,11 @@ impl Reader {
         let next_bases = segments.iter().skip(1).map(|next| next.base()).chain([last_end]);
         let mut infos = Vec::with_capacity(segments.len());
         for (index, (segment, next_offset)) in segments.iter().zip(next_bases).enumerate() {
-            let handles = open(&self.core, segment, segment.base())?;
+            let handles = match open(&self.core, segment, segment.base()) {
+                // It was deleted meanwhile.
+                Err(Error::OffsetOutOfRange { .. }) => continue,
+                answer => answer?,
+            };
             let last_time = handles.time_index.as_ref().and_then(|index| index.last().ok().flatten());
             infos.push(SegmentInfo {
                 base_offset: segment.base(),

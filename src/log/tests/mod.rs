@@ -2,7 +2,9 @@
 
 mod bench;
 mod callbacks;
+mod cap;
 mod damage;
+mod deletion;
 mod durability;
 mod epochs;
 mod faults;
@@ -12,6 +14,7 @@ mod leftovers;
 mod model;
 mod opening;
 mod races;
+mod retention;
 mod rolls;
 mod room;
 mod tail;
