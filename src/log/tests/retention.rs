@@ -349,7 +349,7 @@ fn run_once_looks_when_a_look_is_due() {
     assert_eq!(log.log_start_offset(), at(4), "retention was turned off");
 }
 
-// Rows 250, 255.
+// Row 250.
 #[test]
 fn a_log_that_is_damaged_failed_or_closed_deletes_nothing() {
     let disk = disk();
