@@ -214,16 +214,11 @@ impl Core {
     }
 
     /// Tells readers that what they hold of the log may be outdated: from `end` on, everything is, even if the log has
-    /// grown beyond that since they look. The log end was put there before. Everyone who waits is to be woken after.
+    /// grown beyond that since they looked. The log end was put there before. Everyone who waits is to be woken after.
     pub(crate) fn begin_generation(&self, end: Offset) {
         self.high_watermark.lower_to(end);
         self.cuts.lock().note(self.generation() + 1, end);
         self.generation.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// The lowest offset that the log end was put back to since this generation; `None` if it is the present one.
-    pub(crate) fn cut_since(&self, generation: u64) -> Option<Offset> {
-        self.cuts.lock().lowest(generation)
     }
 
     /// Lowers what readers see: nothing at or above the new end is found from here on, and who has read beyond it is

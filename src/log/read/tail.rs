@@ -268,7 +268,7 @@ impl Tailer {
         if generation == self.generation {
             return Ok(false);
         }
-        let cut = self.core.cut_since(self.generation);
+        let cut = self.core.truncated_below(self.next, self.generation);
         self.generation = generation;
         self.failure_told = false;
         self.cursor = None;
@@ -276,7 +276,7 @@ impl Tailer {
         self.held_back = None;
         self.batch_end = self.next;
         match cut {
-            Some(end) if self.begun && self.next > end => Err(Error::Truncated { asked: self.next, end }),
+            Some(end) if self.begun => Err(Error::Truncated { asked: self.next, end }),
             _ => Ok(true),
         }
     }
