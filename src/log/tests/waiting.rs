@@ -11,6 +11,7 @@ use super::races::{wait_until, watched};
 use crate::config::SyncPolicy;
 use crate::error::{Error, Result};
 use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk};
+use crate::log::wake::Checked;
 use crate::log::{Log, ReadUpTo, Reader};
 use crate::slice::LogSlice;
 
@@ -170,6 +171,26 @@ fn a_reopening_wakes_those_for_whom_it_found_more() {
         assert_eq!(log.log_end_offset(), at(0));
         log.reopen().expect("the disk is well again");
         assert!(log.reader().wait_for(at(1), NO_TIME).expect("open"));
+    });
+}
+
+#[test]
+fn an_append_right_after_a_look_is_not_missed() {
+    watched("a waiter that looked too early", || {
+        for unlucky_look in 1..=2 {
+            let log = opened(&disk(), small());
+            let core = &log.shared().core;
+            let mut looks = 0;
+            let found = core.wait(&Arc::default(), ReadUpTo::LogEnd, None, || {
+                looks += 1;
+                let end = core.log_end();
+                if looks == unlucky_look {
+                    append(&log, 0).expect("there is room");
+                }
+                if end == at(1) { Checked::Answer(Ok(())) } else { Checked::WaitFor(at(1)) }
+            });
+            assert_eq!((found.expect("open"), looks), (Some(()), unlucky_look + 1));
+        }
     });
 }
 
