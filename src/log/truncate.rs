@@ -357,8 +357,10 @@ impl Shared {
     }
 
     fn lower_mark_for(&self, writer: &mut Writer, plan: &Plan, log_start: Offset) -> Result<()> {
-        let point = RecoveryPoint { offset: plan.due, segment_base: plan.base(), position: plan.position };
-        let lower = writer.mark_reaches_above(plan.due).then_some((point, plan.last_whole));
+        // In a gap the log ends where it was cut, which nothing but the mark says: what follows begins there.
+        let durable = if plan.across.is_none() { plan.end } else { plan.due };
+        let point = RecoveryPoint { offset: durable, segment_base: plan.base(), position: plan.position };
+        let lower = writer.mark_reaches_above(durable).then_some((point, plan.last_whole));
         if lower.is_none() && log_start == self.core.log_start() {
             return Ok(());
         }

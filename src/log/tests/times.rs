@@ -293,7 +293,7 @@ fn messages_of_format_0_have_no_time_so_that_none_is_found_and_their_time_index_
     check(&log.reader());
     log.roll().expect("there is room");
     log.sync().expect("the disk is sound");
-    assert_eq!(disk.read_file(path(5, SegmentFile::TimeIndex)).expect("an index"), []);
+    assert_eq!(disk.read_file(path(5, SegmentFile::TimeIndex)).expect("an index"), Vec::<u8>::new());
     check(&log.reader());
 }
 
