@@ -105,7 +105,7 @@ impl Shared {
             let end = self.written_end();
             match self.sync_appended(end, generation) {
                 // What was cut off meanwhile need not be synced; what is left is.
-                Err(Error::Truncated { .. }) => {}
+                Err(Error::Truncated { .. } | Error::OffsetOutOfRange { .. }) => {}
                 answer => {
                     answer?;
                     break end;

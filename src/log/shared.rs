@@ -94,7 +94,7 @@ impl Shared {
     }
 
     fn open_claimed(env: &Env, dir: Arc<Path>, locks: DirectoryLocks, config: LogConfig) -> Result<Arc<Shared>> {
-        let loader = Loader { env, dir: &dir, config: &config, sync_failed: false };
+        let loader = Loader { env, dir: &dir, config: &config, sync_failed: false, shown: None };
         let (state_file, loaded) = loader.load()?;
         let core =
             Core::new(env.clone(), Arc::clone(&dir), config.max_open_segments, config.max_decompressed_message_bytes);
@@ -154,7 +154,10 @@ impl Shared {
             writer.abandon();
             let config = Arc::clone(&writer.config);
             // That the failure was noted in the state is not certain; here it is known.
-            let loader = Loader { env: self.core.env(), dir: self.core.dir(), config: &config, sync_failed: true };
+            let segments = self.core.all_segments();
+            let shown = segments.iter().map(|segment| (segment.base(), segment.published())).collect();
+            let (env, dir) = (self.core.env(), self.core.dir());
+            let loader = Loader { env, dir, config: &config, sync_failed: true, shown: Some(&shown) };
             let (state_file, loaded) = loader.load()?;
             let readable = writer.replace(state_file, loaded);
             self.forget_doomed(&mut deletion);

@@ -27,10 +27,9 @@
 //!
 //! A failure from step 6 on fails the log, for what is on disk is a state between; `reopen` recovers it.
 //!
-//! To begin anew at an offset, step 4 goes down to the start of the first segment, step 6 to the first segment itself,
-//! but before that one goes the state is made to say, durably, that the log is empty and begins at the offset:
-//! *without any segment, that is how it is opened.* Beside the last old segment the offset counts as the log's start: *what
-//! of that segment lies below it is not shown any more.* Then the new segment is created.
+//! To begin anew at an offset, step 4 goes down to the start of the first segment and step 6 to that segment itself:
+//! *without any segment the state's word counts, and the log is empty at its old start.* Then the state is made to say,
+//! durably, that the log begins at the offset: *it is empty there.* Then the new segment is created: *the result.*
 //!
 //! In place only where all of this holds: the cut lies between two batches of the active segment, nothing at or above it
 //! was handed to a receiver or was there when the file was opened, and no reader holds the segment, its files, or a
@@ -465,7 +464,7 @@ impl Shared {
         writer.growth_limit = None;
         let log_start = self.core.log_start();
         let bases: Vec<Offset> = self.core.all_segments().iter().rev().map(|segment| segment.base()).collect();
-        let Some((&first, later)) = bases.split_last() else { return Err(Error::Closed) };
+        let Some(&first) = bases.last() else { return Err(Error::Closed) };
         let at = |base| RecoveryPoint { offset: base, segment_base: base, position: Position::ZERO };
         writer.lower_mark(log_start, Some((at(first), None)))?;
         let cut = start.min(log_start);
@@ -474,9 +473,8 @@ impl Shared {
         let begin = |writer: &mut Writer| {
             let (env, dir) = (self.core.env(), self.core.dir());
             drop(self.lower_cursors(cut));
-            self.remove_segments(later)?;
+            self.remove_segments(&bases)?;
             writer.lower_mark(start, Some((at(start), None)))?;
-            self.remove_segments(&[first])?;
             let active = SegmentWriter::create(env, dir, start, shape(env, &writer.config))?;
             sync_dir(env, dir)?;
             self.clear_epochs()?;

@@ -75,6 +75,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) config: &'a LogConfig,
     /// A sync failed: what is seen above the recovery point may be in the cache and nowhere else (rule 29).
     pub(crate) sync_failed: bool,
+    /// In a log that is reopened: how far readers saw each segment. They may hold these bytes, and have sent them.
+    pub(crate) shown: Option<&'a BTreeMap<Offset, Position>>,
 }
 
 impl Loader<'_> {

@@ -19,7 +19,7 @@ use crate::names::SegmentFile;
 use crate::offset::{Offset, Position};
 use crate::segment::{
     DamagedRange, GrowingIndexes, KnownIndexes, LogFile, MAX_RELATIVE_OFFSET, MaxTimestamp, Recovered, Recovery,
-    Scanner, Segment, Tail, path as segment_path, recover,
+    Scanner, Segment, Tail, path as segment_path, recover, take_name, write_aside,
 };
 use crate::state::{State, Witness};
 
@@ -414,11 +414,11 @@ fn write_again(log: &Arc<LogFile>, start: Position, end: Position) -> Result<()>
 
 /// Cuts off what lies behind the good batches, keeps it aside, and makes the rest durable.
 fn keep_good(loader: &Loader<'_>, base: Offset, judged: Judged, report: &mut RecoveryReport) -> Result<Last> {
-    let Judged { log, mut indexes, found, .. } = judged;
+    let Judged { mut log, mut indexes, found, .. } = judged;
     if let Some(tail) = found.tail {
         let kept = torn::keep_tail(loader.env, loader.dir, base, &log, &tail)?;
         report.torn.push(torn_report(&log, &tail, kept));
-        log.set_len(found.good_end)?;
+        log = cut_tail(loader, base, log, found.good_end)?;
     }
     log.sync()?;
     settle(&mut indexes)?;
@@ -429,6 +429,20 @@ fn keep_good(loader: &Loader<'_>, base: Offset, judged: Judged, report: &mut Rec
         damage: found.damage,
         unusable_from: None,
     })
+}
+
+/// Cuts a segment's file, in place where nobody was ever shown what goes. Else a shorter copy takes its name: a reader from
+/// before a reopening may hold the bytes, and a receiver may not have got them yet (rule 31).
+fn cut_tail(loader: &Loader<'_>, base: Offset, log: Arc<LogFile>, end: Position) -> Result<Arc<LogFile>> {
+    let was_shown = loader.shown.and_then(|shown| shown.get(&base)).is_some_and(|&shown| shown > end);
+    if !was_shown {
+        log.set_len(end)?;
+        return Ok(log);
+    }
+    write_aside(loader.env, loader.dir, base, &log, end, &[])?;
+    take_name(loader.env, loader.dir, base)?;
+    directory::sync_dir(loader.env, loader.dir)?;
+    Ok(Arc::new(LogFile::open(loader.env, log.path(), OpenMode::ReadWrite)?))
 }
 
 fn torn_report(log: &Arc<LogFile>, tail: &Tail, kept: Option<PathBuf>) -> TornTail {
@@ -497,9 +511,7 @@ fn rebuild_cut(
     let tail = found.tail.expect("what is to be cut was made a tail");
     let kept = torn::keep_tail(loader.env, loader.dir, base, &log, &tail)?;
     report.torn.push(torn_report(&log, &tail, kept));
-    log.set_len(found.good_end)?;
-    log.sync()?;
-    drop(log);
+    cut_tail(loader, base, log, found.good_end)?.sync()?;
     let again = judge_segment(loader, source, base, (Position::ZERO, base), None, None, true)?;
     let witness = again.found.last_batch.as_ref().map(|(position, header)| witness_of(base, *position, header));
     Ok((keep_good(loader, base, again, report)?, witness))

@@ -21,5 +21,6 @@ mod tail;
 mod times;
 mod timestamps;
 mod truncation;
+mod truncation_crash;
 mod waiting;
 mod watermark;
