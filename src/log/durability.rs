@@ -139,9 +139,6 @@ impl Shared {
                 let truncated = Error::Truncated { asked: end, end: cut };
                 return Err(gate.failure_since(failures).unwrap_or(truncated));
             }
-            if end > written {
-                return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
-            }
             if is_durable {
                 return Ok(());
             }
@@ -150,6 +147,9 @@ impl Shared {
             }
             if let Some(shut) = &gate.shut {
                 return Err(shut.error());
+            }
+            if end > written {
+                return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
             }
             if gate.running {
                 self.durability.changed.wait(&mut gate);

@@ -202,13 +202,15 @@ impl Log {
     /// Makes everything below `end` durable. Callers at the same time share one sync.
     ///
     /// # Errors
-    /// As [`Log::sync`], and `OffsetOutOfRange` if `end` lies above the log end.
+    /// As [`Log::sync`], and `OffsetOutOfRange` if `end` lies above the log end, `Truncated` if it comes to, because the
+    /// log is truncated meanwhile. An append that waits for its sync is told the same.
     #[doc(alias = "flush")]
     pub fn sync_to(&self, end: Offset) -> Result<()> {
         self.shared().sync_to(end)
     }
 
-    /// Calls back once everything below `end` is durable, with the synced offset, or with the failure that prevents it.
+    /// Calls back once everything below `end` is durable, with the synced offset, or with the failure, or the truncation,
+    /// that prevents it.
     /// The worker syncs for it. The callback runs on the worker (under `Worker::Caller` in [`Log::run_once`]), under no
     /// lock; it may use the log.
     ///

@@ -308,9 +308,14 @@ impl Writer {
                 ..state
             };
         }
-        self.state_file.write(&state)?;
+        // Both slots: whichever of the writes that follow is torn, no state comes back that claims what is cut off.
+        for _ in 0..2 {
+            self.state_file.write(&state)?;
+            self.state_file.sync()?;
+        }
+        // Not before: what was not made durable is lowered again by whoever tries again.
         self.state = state;
-        self.state_file.sync()
+        Ok(())
     }
 
     /// Goes on with the segment in which a truncated log ends. All that is left of the log is durable.

@@ -66,6 +66,7 @@ pub(super) enum Step {
     Roll,
     RunOnce,
     Tick,
+    Truncate,
     Read,
     CloseAndReopen,
     DropAndReopen,
@@ -78,7 +79,7 @@ pub(super) enum Step {
     LostWriteback,
 }
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     Step::Append,
     Step::AppendBuilt,
     Step::AppendEncoded,
@@ -88,6 +89,7 @@ const STEPS: [Step; 19] = [
     Step::Roll,
     Step::RunOnce,
     Step::Tick,
+    Step::Truncate,
     Step::Read,
     Step::CloseAndReopen,
     Step::DropAndReopen,

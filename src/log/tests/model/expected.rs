@@ -46,6 +46,8 @@ pub(super) struct Expected {
     pub(super) records: Vec<Kept>,
     /// The ends of batches, each of which is there whole or not at all.
     pub(super) batch_ends: Vec<usize>,
+    /// Where a truncation that did not succeed may have ended a batch.
+    maybe_ends: Vec<usize>,
     /// Appended without an error: survives the end of the process.
     pub(super) acknowledged: usize,
     /// Said to be durable: survives a power cut.
@@ -62,6 +64,24 @@ impl Expected {
         self.batch_ends.push(self.records.len());
     }
 
+    /// Truncated: what lies below `end` is there, durably, and nothing else.
+    pub(super) fn truncate(&mut self, end: usize) {
+        self.records.truncate(end);
+        self.batch_ends.retain(|batch| *batch <= end);
+        if end > 0 && self.batch_ends.last() != Some(&end) {
+            self.batch_ends.push(end);
+        }
+        self.acknowledged = end;
+        self.durable = end;
+    }
+
+    /// A truncation failed on its way: the log may end at any batch, or at `end`.
+    pub(super) fn truncate_perhaps(&mut self, end: usize) {
+        self.maybe_ends.push(end);
+        self.acknowledged = self.acknowledged.min(end);
+        self.durable = self.durable.min(end);
+    }
+
     /// What the log says of itself, which must never be less than what it said before.
     pub(super) fn note_synced(&mut self, log: &Log) {
         let synced = index(log.synced_offset());
@@ -75,14 +95,13 @@ impl Expected {
         let end = index(log.log_end_offset());
         assert!(end >= at_least, "{at_least} records were promised, {end} are there");
         assert!(end <= self.end(), "{end} records are there of {} that were appended", self.end());
-        assert!(end == 0 || self.batch_ends.contains(&end), "a batch is there in part: the log ends at {end}");
+        let is_batch_end = self.batch_ends.contains(&end) || self.maybe_ends.contains(&end);
+        assert!(end == 0 || is_batch_end, "a batch is there in part: the log ends at {end}");
         assert_eq!(log.log_start_offset(), Offset::ZERO);
         assert_eq!(log.synced_offset(), log.log_end_offset(), "what was found was made durable");
         assert!(log.recovery_report().damage.is_empty(), "{:?}", log.recovery_report());
-        self.records.truncate(end);
-        self.batch_ends.retain(|batch| *batch <= end);
-        self.acknowledged = end;
-        self.durable = end;
+        self.truncate(end);
+        self.maybe_ends.clear();
         self.check_content(log, end);
     }
 

@@ -85,6 +85,9 @@ impl<'a> World<'a> {
                 self.judge(ran);
             }
             Step::Tick => self.disk.advance(Duration::from_millis(self.chance.below(40))),
+            // What a failed sync leaves of a removed name is the window that rule 29 cannot close either.
+            Step::Truncate if !self.sync_will_fail => self.truncate(),
+            Step::Truncate => {}
             Step::Read => {
                 let read = self.expected.check_range(&self.log, &mut self.chance);
                 assert!(read.is_ok() || self.disk.is_off() || self.faults_may_strike(), "{read:?}");
@@ -180,6 +183,19 @@ impl<'a> World<'a> {
             self.expect_failing_sync();
             self.disk.fail_writeback(Path::new(DIR).join(name));
         }
+    }
+
+    fn truncate(&mut self) {
+        let end = self.chance.index(self.expected.end() + 1);
+        let failed_before = self.log.stats().failed;
+        let truncated = self.log.truncate_to(offset(end));
+        match &truncated {
+            Ok(()) => self.expected.truncate(end.min(self.expected.end())),
+            Err(Error::Failed { .. }) if !failed_before => self.expected.truncate_perhaps(end),
+            Err(_) if self.disk.is_off() => self.expected.truncate_perhaps(end),
+            Err(_) => {}
+        }
+        self.judge(truncated);
     }
 
     fn append(&mut self, step: Step) {
