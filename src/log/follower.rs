@@ -72,12 +72,20 @@ impl Shared {
         let mut wake = None;
         let written = self.write_runs(&mut writer, &config, &mut batches, now, &mut rolled, &mut wake);
         let generation = self.core.generation();
+        let written_end = writer.next_offset();
         drop(writer);
         drop(wake);
         if rolled {
             self.order_sealed_sync();
         }
-        written?;
+        if let Err(error) = written {
+            if written_end > log_end {
+                // The log end is to say how far it got, also where readers wait for the sync. What the sync says is told by
+                // the next call.
+                drop(self.keep_policy(&options, &config, written_end, generation));
+            }
+            return Err(error);
+        }
         self.keep_policy(&options, &config, appended.next_offset(), generation)?;
         Ok(appended)
     }

@@ -299,7 +299,7 @@ impl Writer {
         let mut state = State { clean: false, log_start, ..self.state };
         if let Some((point, witness)) = durable {
             state = State {
-                log_end: point.offset,
+                log_end: point.offset.max(log_start),
                 recovery_point: point,
                 witness,
                 active: ActiveFile { base: point.segment_base, size: point.position.value() },

@@ -5,7 +5,7 @@
 //! idempotent: a crash anywhere in it leaves a directory that loads to the same log (rule 28). The invariant it owns:
 //! what it returns as durable was synced by it or by an earlier session that said so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -258,6 +258,12 @@ impl Loader<'_> {
             }
         };
         chain.segments.insert(active.base(), Arc::clone(active.segment()));
+        // Recovery needed what the old recovery point lay in, also where all of it was deleted.
+        let deleted = match report.trust {
+            Trust::FromRecoveryPoint => segments_below(&chain.segments, log_start),
+            _ => BTreeSet::new(),
+        };
+        chain.witness = chain.witness.filter(|witness| !deleted.contains(&witness.segment_base));
         directory::sync_dir(self.env, self.dir)?;
         report.damage = chain.damage();
         let refused = self.refusal(before.as_ref(), &report.damage);
@@ -287,6 +293,8 @@ impl Loader<'_> {
             // What was recovered is durable; from here on the state vouches for it.
             state_file.write(&state)?;
             state_file.sync()?;
+            deletion::delete_again(self.env, self.dir, &deleted, &mut report)?;
+            chain.segments.retain(|base, _| !deleted.contains(base));
         }
         Ok(Loaded { segments: chain.segments, bounds, epochs, active, state, marked_clean: false, refused, report })
     }
@@ -324,6 +332,12 @@ pub(crate) fn log_start(before: Option<&State>, trust: Trust, first: Offset, fou
         }
         _ => first,
     }
+}
+
+/// The segments that end at or below the log start.
+fn segments_below(segments: &BTreeMap<Offset, Arc<Segment>>, log_start: Offset) -> BTreeSet<Offset> {
+    let nexts = segments.keys().skip(1);
+    segments.keys().zip(nexts).filter(|(_, next)| **next <= log_start).map(|(&base, _)| base).collect()
 }
 
 /// What is swapped in may have gaps; the state says so before the first rename, so that an opening that finds the swap

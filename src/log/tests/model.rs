@@ -6,12 +6,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::config::{LogConfig, SyncPolicy, Worker, WriteMode};
+use crate::config::{LogConfig, SyncPolicy, WhenFull, Worker, WriteMode};
 use crate::fs::sim::Rates;
 use crate::record::{Compression, TimestampType};
 
 mod draw;
 mod expected;
+mod held;
+mod steps;
 mod world;
 
 use world::World;
@@ -61,12 +63,19 @@ pub(super) enum Step {
     AppendBuilt,
     AppendEncoded,
     AppendSynced,
+    AppendAsFollower,
+    TruncateTo,
+    TruncateToBatch,
+    ResetTo,
+    DeleteRecordsBefore,
+    DeleteOldSegments,
+    Hold,
+    ReadHeld,
     Sync,
     SyncTo,
     Roll,
     RunOnce,
     Tick,
-    Truncate,
     Read,
     CloseAndReopen,
     DropAndReopen,
@@ -79,17 +88,24 @@ pub(super) enum Step {
     LostWriteback,
 }
 
-const STEPS: [Step; 20] = [
+const STEPS: [Step; 27] = [
     Step::Append,
     Step::AppendBuilt,
     Step::AppendEncoded,
     Step::AppendSynced,
+    Step::AppendAsFollower,
+    Step::TruncateTo,
+    Step::TruncateToBatch,
+    Step::ResetTo,
+    Step::DeleteRecordsBefore,
+    Step::DeleteOldSegments,
+    Step::Hold,
+    Step::ReadHeld,
     Step::Sync,
     Step::SyncTo,
     Step::Roll,
     Step::RunOnce,
     Step::Tick,
-    Step::Truncate,
     Step::Read,
     Step::CloseAndReopen,
     Step::DropAndReopen,
@@ -132,8 +148,13 @@ impl Options {
             3 => Compression::Zstd,
             _ => Compression::None,
         };
+        let segment_bytes = chance.pick(&[200, 300, 500, 1000, 4000, 12_000]);
         let config = LogConfig::default()
-            .segment_bytes(chance.pick(&[200, 300, 500, 1000, 4000, 12_000]))
+            .segment_bytes(segment_bytes)
+            .retention_bytes(chance.pick(&[None, None, Some(500), Some(3000)]))
+            .retention_ms(chance.pick(&[None, None, Some(1), Some(60)]))
+            .retention_check_interval_ms(chance.pick(&[1, 30]))
+            .file_delete_delay_ms(chance.pick(&[0, 10, 60_000]))
             .segment_index_bytes(chance.pick(&[12, 24, 60, 4096]))
             .index_interval_bytes(chance.pick(&[0, 1, 100, 300, 4096]))
             .segment_ms(chance.pick(&[1, 50, 1 << 40]))
@@ -149,6 +170,11 @@ impl Options {
             .max_open_segments(chance.pick(&[1, 3, 256]))
             .sync_policy(policy)
             .worker(Worker::Caller);
+        let config = match chance.below(6) {
+            0 => config.max_bytes(segment_bytes * (4 + chance.below(3)), WhenFull::DropOldest),
+            1 => config.max_bytes(segment_bytes * (4 + chance.below(3)), WhenFull::Reject),
+            _ => config,
+        };
         let mut steps: Vec<Step> = STEPS.into_iter().filter(|_| chance.one_in(2)).collect();
         steps.extend([Step::Append, Step::Append, Step::Crash]);
         let rates = match chance.below(3) {

@@ -1,4 +1,7 @@
-//! What a log must hold: the records that were handed in, how far they were acknowledged, and how far as durable.
+//! What a log must hold: the records that were handed in, by offset, how far they were acknowledged, and how far as
+//! durable, at either end.
+
+use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::log::Log;
@@ -39,140 +42,213 @@ impl Kept {
     }
 }
 
-/// The log as a list.
-#[derive(Debug, Default)]
+/// The log as a list of records.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Expected {
-    /// All that was handed in and may be there, in order.
-    pub(super) records: Vec<Kept>,
-    /// The ends of batches, each of which is there whole or not at all.
-    pub(super) batch_ends: Vec<usize>,
-    /// Where a truncation that did not succeed may have ended a batch.
-    maybe_ends: Vec<usize>,
+    /// All that was handed in and may be there, by offset.
+    pub(super) records: BTreeMap<u64, Kept>,
+    /// Batches, each of which is there whole or not at all: their bases by their ends.
+    pub(super) batches: BTreeMap<u64, u64>,
+    /// Where readers begin.
+    pub(super) start: u64,
+    /// Said to be durable: the log never begins below this again.
+    pub(super) durable_start: u64,
+    /// One past the last offset that may be there.
+    pub(super) end: u64,
     /// Appended without an error: survives the end of the process.
-    pub(super) acknowledged: usize,
+    pub(super) acknowledged: u64,
     /// Said to be durable: survives a power cut.
-    pub(super) durable: usize,
+    pub(super) durable: u64,
+    /// A change was begun and not seen to end; until the log is opened again it may have come to this, or part of the way.
+    pub(super) unsettled: Option<Unsettled>,
+    /// Followers may have left offsets out.
+    pub(super) gaps: bool,
+}
+
+/// What a change that was interrupted aimed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsettled {
+    /// The log ends here, or at a batch behind it.
+    CutTo(u64),
+    /// The log is empty and begins here, or is a front part of what it was.
+    ResetTo(u64),
+    /// The log begins here, or earlier.
+    StartAt(u64),
 }
 
 impl Expected {
-    pub(super) fn end(&self) -> usize {
-        self.records.len()
-    }
-
-    pub(super) fn push(&mut self, batch: &[Kept]) {
-        self.records.extend_from_slice(batch);
-        self.batch_ends.push(self.records.len());
-    }
-
-    /// Truncated: what lies below `end` is there, durably, and nothing else.
-    pub(super) fn truncate(&mut self, end: usize) {
-        self.records.truncate(end);
-        self.batch_ends.retain(|batch| *batch <= end);
-        if end > 0 && self.batch_ends.last() != Some(&end) {
-            self.batch_ends.push(end);
+    pub(super) fn push(&mut self, base: u64, batch: &[Kept]) {
+        for (offset, kept) in (base..).zip(batch) {
+            self.records.insert(offset, kept.clone());
+            self.end = offset + 1;
         }
-        self.acknowledged = end;
-        self.durable = end;
+        self.batches.insert(self.end, base);
     }
 
-    /// A truncation failed on its way: the log may end at any batch, or at `end`.
-    pub(super) fn truncate_perhaps(&mut self, end: usize) {
-        self.maybe_ends.push(end);
-        self.acknowledged = self.acknowledged.min(end);
-        self.durable = self.durable.min(end);
+    /// Everything from `end` on is gone.
+    pub(super) fn cut(&mut self, end: u64) {
+        let behind = self.batches.split_off(&(end + 1));
+        self.records.split_off(&end);
+        self.end = end;
+        // Of a batch across the cut the front stays; in a gap there is nothing of one.
+        let base = behind.first_key_value().map_or(end, |(_, base)| (*base).min(end));
+        self.batches.entry(end).or_insert(base);
     }
 
     /// What the log says of itself, which must never be less than what it said before.
     pub(super) fn note_synced(&mut self, log: &Log) {
-        let synced = index(log.synced_offset());
-        assert!(synced <= self.end(), "{synced} are said to be synced of {} that were appended", self.end());
+        let synced = log.synced_offset().value();
+        let end = match self.unsettled {
+            Some(Unsettled::ResetTo(start)) => self.end.max(start),
+            _ => self.end.max(self.start),
+        };
+        assert!(synced <= end, "{synced} are said to be synced of {end} that were appended");
         assert!(synced >= self.durable, "the synced offset went back from {} to {synced}", self.durable);
         self.durable = synced;
+        let start = log.log_start_offset().value();
+        assert!(
+            start >= self.start || self.unsettled.is_some(),
+            "the log start went back from {} to {start}",
+            self.start
+        );
     }
 
     /// After an opening: `at_least` must be there, and nothing but what was handed in, in order, whole batches only.
-    pub(super) fn check_recovered(&mut self, log: &Log, at_least: usize) {
-        let end = index(log.log_end_offset());
-        assert!(end >= at_least, "{at_least} records were promised, {end} are there");
-        assert!(end <= self.end(), "{end} records are there of {} that were appended", self.end());
-        let is_batch_end = self.batch_ends.contains(&end) || self.maybe_ends.contains(&end);
-        assert!(end == 0 || is_batch_end, "a batch is there in part: the log ends at {end}");
-        assert_eq!(log.log_start_offset(), Offset::ZERO);
+    pub(super) fn check_recovered(&mut self, log: &Log, at_least: u64) {
+        let (start, end) = (log.log_start_offset().value(), log.log_end_offset().value());
         assert_eq!(log.synced_offset(), log.log_end_offset(), "what was found was made durable");
         assert!(log.recovery_report().damage.is_empty(), "{:?}", log.recovery_report());
-        self.truncate(end);
-        self.maybe_ends.clear();
+        let unsettled = self.unsettled.take();
+        if unsettled == Some(Unsettled::ResetTo(start)) && end == start {
+            *self = Expected { gaps: self.gaps, ..Expected::at(start) };
+            return;
+        }
+        let latest_start = match unsettled {
+            Some(Unsettled::StartAt(start)) => self.start.max(start),
+            // It may have been on its way when the power went.
+            _ if log.shared().config.read().retains_less_than_all() => self.end.max(self.start),
+            _ => self.start,
+        };
+        assert!(start >= self.durable_start, "the log begins at {start}, but {} was durable", self.durable_start);
+        assert!(start <= latest_start, "the log begins at {start}, and {latest_start} was asked for");
+        let at_least = match unsettled {
+            Some(Unsettled::CutTo(cut)) => at_least.min(cut),
+            Some(Unsettled::ResetTo(_)) => start,
+            _ => at_least,
+        };
+        assert!(end >= at_least, "{at_least} records were promised, {end} are there");
+        assert!(end <= self.end.max(start), "{end} records are there of {} that were appended", self.end);
+        let whole = end == start || self.batches.contains_key(&end) || unsettled == Some(Unsettled::CutTo(end));
+        assert!(whole, "a batch is there in part: the log ends at {end}");
+        self.start = start;
+        self.durable_start = start;
+        if end < self.end {
+            self.cut(end);
+        }
+        self.end = end;
+        self.acknowledged = end;
+        self.durable = end;
         self.check_content(log, end);
     }
 
+    fn at(start: u64) -> Expected {
+        Expected { start, durable_start: start, end: start, acknowledged: start, durable: start, ..Expected::default() }
+    }
+
+    /// The log was emptied, durably, and begins here.
+    pub(super) fn reset(&mut self, start: u64) {
+        *self = Expected { gaps: self.gaps, ..Expected::at(start) };
+    }
+
+    /// Offset and record of all that lies between two offsets.
+    pub(super) fn between(&self, from: u64, end: u64) -> Vec<(u64, Kept)> {
+        if from >= end {
+            return Vec::new();
+        }
+        self.records.range(from..end).map(|(offset, kept)| (*offset, kept.clone())).collect()
+    }
+
     /// Every record below `end`, forwards and backwards.
-    pub(super) fn check_content(&self, log: &Log, end: usize) {
-        let forwards: Vec<(Offset, Kept)> = log
-            .records(Offset::ZERO..offset(end))
+    pub(super) fn check_content(&self, log: &Log, end: u64) {
+        let expected = self.between(self.start, end);
+        let range = || offset(self.start)..offset(end.max(self.start));
+        let forwards: Vec<(u64, Kept)> = log
+            .records(range())
             .expect("the range lies in the log")
             .map(|record| record.expect("every record is readable"))
-            .map(|record| (record.offset(), Kept::of(&record)))
+            .map(|record| (record.offset().value(), Kept::of(&record)))
             .collect();
-        assert_eq!(forwards.len(), end, "every offset has its record");
-        for (number, (found, kept)) in forwards.iter().enumerate() {
-            assert_eq!(*found, offset(number));
-            assert_eq!(kept, &self.records[number], "the record at {number}");
-        }
-        let mut backwards = end;
-        for record in log.records_reversed(Offset::ZERO..offset(end)).expect("the range lies in the log") {
-            backwards -= 1;
-            assert_eq!(record.expect("every record is readable").offset(), offset(backwards));
-        }
-        assert_eq!(backwards, 0, "backwards as forwards");
+        assert_eq!(forwards, expected, "every offset has its record");
+        let backwards: Vec<u64> = log
+            .records_reversed(range())
+            .expect("the range lies in the log")
+            .map(|record| record.expect("every record is readable").offset().value())
+            .collect();
+        assert!(backwards.iter().rev().eq(expected.iter().map(|(offset, _)| offset)), "backwards as forwards");
     }
 
     /// Every offset is found by lookup, in the batch that holds it.
-    pub(super) fn check_lookups(&self, log: &Log, end: usize) {
-        for wanted in 0..end {
+    pub(super) fn check_lookups(&self, log: &Log, end: u64) {
+        for wanted in self.start..end {
             let slice = log.read(offset(wanted), 1).expect("the offset lies in the log");
+            let Some((first, kept)) = self.records.range(wanted..end).next() else {
+                assert!(slice.is_empty(), "nothing lies behind {wanted}");
+                continue;
+            };
             let record = slice.records().next().expect("a record").expect("it is readable");
-            assert_eq!(record.offset(), offset(wanted));
-            assert_eq!(Kept::of(&record), self.records[wanted]);
+            assert_eq!(record.offset(), offset(*first));
+            assert_eq!(Kept::of(&record), *kept);
             let batch = slice.batches().next().expect("a batch").expect("it is readable");
-            let batch_end = *self.batch_ends.iter().find(|end| **end > wanted).expect("each offset has its batch");
+            let (&batch_end, _) = self.batches.range(first + 1..).next().expect("each offset has its batch");
             assert_eq!(batch.next_offset(), offset(batch_end), "a lookup gives the batch that holds the offset");
         }
-        assert!(log.read(offset(end), 1).expect("the end is no error").is_empty() || end < index(log.log_end_offset()));
+        let at_end = log.read(offset(end.max(self.start)), 1).expect("the end is no error");
+        assert!(at_end.is_empty() || end < log.log_end_offset().value());
         let outside = log.read(log.log_end_offset() + 1, 1);
         assert!(matches!(outside, Err(Error::OffsetOutOfRange { .. })), "{outside:?}");
+        if self.start > 0 {
+            let below = log.read(offset(self.start - 1), 1);
+            assert!(matches!(below, Err(Error::OffsetOutOfRange { .. })), "{below:?}");
+        }
     }
 
     /// A range somewhere, as a user would read it.
     pub(super) fn check_range(&self, log: &Log, chance: &mut Chance) -> crate::error::Result<()> {
-        let end = index(log.log_end_offset());
-        let from = chance.index(end + 1);
-        let to = from + chance.index(end - from + 1);
-        let mut next = from;
+        let end = log.log_end_offset().value();
+        let from = self.start + chance.below(end.saturating_sub(self.start) + 1);
+        let to = from + chance.below(end.saturating_sub(from) + 1);
+        let mut found = Vec::new();
         for record in log.records(offset(from)..offset(to))? {
             let record = record?;
-            assert_eq!(record.offset(), offset(next));
-            assert_eq!(Kept::of(&record), self.records[next]);
-            next += 1;
+            found.push((record.offset().value(), Kept::of(&record)));
         }
-        assert_eq!(next, to);
+        assert_eq!(found, self.between(from, to));
         let slice = log.read(offset(from), 1 + chance.below(2000))?;
-        let mut next = from;
+        let mut found = Vec::new();
         for record in slice.records() {
             let record = record?;
-            assert_eq!(record.offset(), offset(next));
-            assert_eq!(Kept::of(&record), self.records[next]);
-            next += 1;
+            found.push((record.offset().value(), Kept::of(&record)));
         }
-        assert_eq!(slice.next_offset(), offset(next));
-        assert!(next > from || from == end, "a read below the end gives something");
+        assert_eq!(found, self.between(from, slice.next_offset().value()));
+        assert!(!found.is_empty() || self.between(from, end).is_empty(), "a read below the end gives something");
+        self.check_time(log, end, chance)
+    }
+
+    /// The first record, in the order of the log, that is as late as some time.
+    fn check_time(&self, log: &Log, end: u64, chance: &mut Chance) -> crate::error::Result<()> {
+        let times: Vec<Timestamp> = self.records.values().filter_map(|kept| kept.timestamp).collect();
+        if times.is_empty() {
+            return Ok(());
+        }
+        let wanted = Timestamp::from_millis(chance.pick(&times).as_millis() - 1 + chance.below(3).cast_signed());
+        let expected = self.between(self.start, end).into_iter().find_map(|(at, kept)| {
+            kept.timestamp.filter(|timestamp| *timestamp >= wanted).map(|timestamp| (offset(at), timestamp))
+        });
+        assert_eq!(log.offset_for_timestamp(wanted)?, expected, "the first record at or after {wanted}");
         Ok(())
     }
 }
 
-pub(super) fn offset(number: usize) -> Offset {
-    Offset::new(u64::try_from(number).expect("a length fits"))
-}
-
-pub(super) fn index(offset: Offset) -> usize {
-    usize::try_from(offset.value()).expect("an offset of a short log")
+pub(super) fn offset(number: u64) -> Offset {
+    Offset::new(number)
 }

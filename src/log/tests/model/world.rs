@@ -1,18 +1,19 @@
-//! One sequence: a disk, a log on it, and what must be true of both after each step.
+//! One sequence: a disk, a log on it, what readers hold of it, and what must be true of all three after each step.
+//!
+//! The changes themselves stand in `steps`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::draw::draw_batch;
-use super::expected::{Expected, Kept, index, offset};
+use super::expected::{Expected, offset};
+use super::held::Held;
 use super::{Chance, Options, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Env;
 use crate::fs::sim::{CallKind, CrashStrength, Fault, FaultKind, SimDisk};
-use crate::log::{AppendOptions, Appended, Log};
+use crate::log::Log;
 use crate::offset::Timestamp;
-use crate::record::{BatchBuilder, BatchStamp, TimestampType};
 
 pub(super) const DIR: &str = "/data/log";
 const STRENGTHS: [CrashStrength; 3] = [CrashStrength::Strict, CrashStrength::Ordered, CrashStrength::Kill];
@@ -20,11 +21,13 @@ const STRENGTHS: [CrashStrength; 3] = [CrashStrength::Strict, CrashStrength::Ord
 const NESTED: u64 = 3;
 
 pub(super) struct World<'a> {
-    options: &'a Options,
-    chance: Chance,
-    disk: SimDisk,
-    log: Log,
-    expected: Expected,
+    pub(super) options: &'a Options,
+    pub(super) chance: Chance,
+    pub(super) disk: SimDisk,
+    pub(super) log: Log,
+    pub(super) expected: Expected,
+    /// Slices and iterators that readers took and go on reading, whatever happens to the log.
+    pub(super) held: Held,
     crashes: u64,
     /// There is little room, so that recovery may have to leave indexes sparser than they could be.
     full: bool,
@@ -48,6 +51,7 @@ impl<'a> World<'a> {
             disk,
             log,
             expected: Expected::default(),
+            held: Held::default(),
             crashes: 0,
             full: false,
             sync_will_fail: false,
@@ -68,12 +72,15 @@ impl<'a> World<'a> {
             Step::Append | Step::AppendBuilt | Step::AppendEncoded | Step::AppendSynced => self.append(step),
             Step::Sync => {
                 let end = self.log.sync();
+                if end.is_ok() {
+                    self.expected.durable_start = self.expected.start;
+                }
                 self.judge(end.map(drop));
             }
             Step::SyncTo => {
-                let end = self.chance.index(index(self.log.log_end_offset()) + 1);
+                let end = self.chance.below(self.log.log_end_offset().value() + 1);
                 let synced = self.log.sync_to(offset(end));
-                assert!(synced.is_err() || index(self.log.synced_offset()) >= end);
+                assert!(synced.is_err() || self.log.synced_offset().value() >= end);
                 self.judge(synced);
             }
             Step::Roll => {
@@ -81,13 +88,21 @@ impl<'a> World<'a> {
                 self.judge(rolled.map(drop));
             }
             Step::RunOnce => {
-                let ran = self.log.run_once(Env::sim(&self.disk).wall_clock());
+                let ran = self.log.run_once(self.now());
+                self.follow_start();
                 self.judge(ran);
             }
-            Step::Tick => self.disk.advance(Duration::from_millis(self.chance.below(40))),
+            Step::AppendAsFollower => self.append_as_follower(),
             // What a failed sync leaves of a removed name is the window that rule 29 cannot close either.
-            Step::Truncate if !self.sync_will_fail => self.truncate(),
-            Step::Truncate => {}
+            Step::TruncateTo | Step::TruncateToBatch | Step::ResetTo if self.sync_will_fail => {}
+            Step::TruncateTo => self.truncate_to(),
+            Step::TruncateToBatch => self.truncate_to_batch(),
+            Step::ResetTo => self.reset_to(),
+            Step::DeleteRecordsBefore => self.delete_records_before(),
+            Step::DeleteOldSegments => self.delete_old_segments(),
+            Step::Hold => self.held.take(&self.log, &self.expected, &mut self.chance),
+            Step::ReadHeld => self.held.check(&self.expected, self.disk.is_off() || self.faults_may_strike()),
+            Step::Tick => self.disk.advance(Duration::from_millis(self.chance.below(40))),
             Step::Read => {
                 let read = self.expected.check_range(&self.log, &mut self.chance);
                 assert!(read.is_ok() || self.disk.is_off() || self.faults_may_strike(), "{read:?}");
@@ -118,11 +133,13 @@ impl<'a> World<'a> {
             self.recover_in_place();
         }
         self.expected.note_synced(&self.log);
+        self.held.check(&self.expected, self.faults_may_strike());
     }
 
     /// All faults off: everything acknowledged is there, and the log goes on.
     pub(super) fn end(&mut self) {
         self.heal();
+        self.held.check(&self.expected, false);
         if self.log.stats().failed {
             at_last(|| self.log.reopen()).expect("a failed log reopens on a healthy disk");
             let at_least = self.expected.durable;
@@ -140,7 +157,11 @@ impl<'a> World<'a> {
         self.log.close().expect("a healthy log closes");
     }
 
-    fn faults_may_strike(&self) -> bool {
+    pub(super) fn now(&self) -> Timestamp {
+        Env::sim(&self.disk).wall_clock()
+    }
+
+    pub(super) fn faults_may_strike(&self) -> bool {
         self.options.steps.iter().any(|step| matches!(step, Step::FailCall | Step::LostWriteback))
     }
 
@@ -185,76 +206,8 @@ impl<'a> World<'a> {
         }
     }
 
-    fn truncate(&mut self) {
-        let end = self.chance.index(self.expected.end() + 1);
-        let failed_before = self.log.stats().failed;
-        let truncated = self.log.truncate_to(offset(end));
-        match &truncated {
-            Ok(()) => self.expected.truncate(end.min(self.expected.end())),
-            Err(Error::Failed { .. }) if !failed_before => self.expected.truncate_perhaps(end),
-            Err(_) if self.disk.is_off() => self.expected.truncate_perhaps(end),
-            Err(_) => {}
-        }
-        self.judge(truncated);
-    }
-
-    fn append(&mut self, step: Step) {
-        let now = Env::sim(&self.disk).wall_clock();
-        let batches = if step == Step::AppendEncoded { 1 + self.chance.index(3) } else { 1 };
-        let mut batches: Vec<Vec<Kept>> =
-            (0..batches).map(|_| draw_batch(&mut self.chance, self.options.largest_value, now)).collect();
-        let before = (self.log.log_end_offset(), self.log.stats().failed);
-        let appended = self.hand_in(step, &batches, now);
-        for kept in batches.iter_mut().flatten() {
-            let stamped = self.options.config.message_timestamp_type == TimestampType::LogAppendTime;
-            kept.timestamp = if stamped { Some(now) } else { kept.timestamp.or(Some(now)) };
-        }
-        match &appended {
-            Ok(appended) => {
-                assert_eq!(appended.base_offset(), offset(self.expected.end()), "offsets follow each other");
-                batches.iter().for_each(|batch| self.expected.push(batch));
-                self.expected.acknowledged = self.expected.end();
-                assert_eq!(appended.next_offset(), offset(self.expected.end()));
-                assert_eq!(self.log.log_end_offset(), appended.next_offset(), "readers see what was appended");
-                if step == Step::AppendSynced {
-                    assert!(self.log.synced_offset() >= appended.next_offset());
-                }
-            }
-            Err(Error::Failed { .. }) if !before.1 => batches.iter().for_each(|batch| self.expected.push(batch)),
-            Err(_) => assert_eq!(self.log.log_end_offset(), before.0, "{appended:?} changed something"),
-        }
-        self.judge(appended.map(drop));
-    }
-
-    fn hand_in(&mut self, step: Step, batches: &[Vec<Kept>], now: Timestamp) -> Result<Appended> {
-        let headers: Vec<Vec<_>> = batches[0].iter().map(Kept::header_pairs).collect();
-        let records: Vec<_> = batches[0].iter().zip(&headers).map(|(kept, headers)| kept.record(headers)).collect();
-        match step {
-            Step::Append => self.log.append(&records),
-            Step::AppendSynced => self.log.append_with(&AppendOptions::default().sync(true), &records),
-            Step::AppendBuilt => {
-                let mut builder = BatchBuilder::new(self.options.config.compression);
-                records.iter().for_each(|record| builder.push(*record).expect("a sound record"));
-                let options = AppendOptions::default().expect_log_end(offset(self.expected.end()));
-                self.log.append_built(&options, &mut builder)
-            }
-            _ => {
-                let mut encoded = Vec::new();
-                for batch in batches {
-                    let mut builder = BatchBuilder::new(self.options.config.compression);
-                    for kept in batch {
-                        builder.push(kept.record(&kept.header_pairs())).expect("a sound record");
-                    }
-                    let stamp = BatchStamp { now, ..BatchStamp::default() };
-                    encoded.extend_from_slice(builder.finish(&stamp).expect("a small batch"));
-                }
-                self.log.append_batch(&AppendOptions::default(), &encoded)
-            }
-        }
-    }
-
     /// An error must be one that a disturbed disk explains, and say what it left behind.
-    fn judge(&mut self, outcome: Result<()>) {
+    pub(super) fn judge(&mut self, outcome: Result<()>) {
         let Err(error) = outcome else { return };
         if self.talks {
             eprintln!("  {error}");
@@ -299,7 +252,7 @@ impl<'a> World<'a> {
             let closed = self.log.close();
             assert!(self.log.close().is_ok(), "a second close does nothing");
             if closed.is_ok() && !self.disk.is_off() && !self.log.stats().failed {
-                assert_eq!(index(self.log.synced_offset()), self.expected.acknowledged, "a clean close syncs");
+                assert_eq!(self.log.synced_offset().value(), self.expected.acknowledged, "a clean close syncs");
             }
         }
         let survives = if self.disk.is_off() { None } else { Some(self.expected.acknowledged) };
@@ -342,6 +295,8 @@ impl<'a> World<'a> {
     }
 
     fn power_cut(&mut self, strength: CrashStrength) {
+        // Their files are those of a machine that is no more.
+        self.held = Held::default();
         if self.talks {
             eprintln!("  {strength:?}");
         }
@@ -351,7 +306,7 @@ impl<'a> World<'a> {
     }
 
     /// Opens the log, on a healthy disk if need be, and checks it.
-    fn reopen_checked(&mut self, at_least: usize) {
+    fn reopen_checked(&mut self, at_least: u64) {
         // The handle goes first: it closes the log if nobody did.
         let elsewhere = SimDisk::new(0);
         self.log = open(&elsewhere, self.options).expect("a new log opens");
@@ -376,9 +331,10 @@ impl<'a> World<'a> {
         self.heal();
         if self.talks {
             eprintln!("  {:?}", self.log.recovery_report());
+            eprintln!("  start {}, {:?}", self.log.log_start_offset(), files(&self.disk).keys());
         }
         self.expected.check_recovered(&self.log, at_least);
-        self.expected.check_lookups(&self.log, self.expected.end());
+        self.expected.check_lookups(&self.log, self.expected.end);
     }
 
     /// A second recovery finds nothing more to do.
@@ -387,7 +343,8 @@ impl<'a> World<'a> {
         let twin = self.disk.image(CrashStrength::Kill, |_, options| options - 1);
         twin.set_rates(crate::fs::sim::Rates::default());
         let log = open(&twin, self.options).expect("what was recovered opens again");
-        assert_eq!(files(&twin), before, "a second recovery changed something");
+        let after = files(&twin);
+        assert!(after == before, "a second recovery changed {:?} to {:?}", before.keys(), after.keys());
         twin.power_off();
         drop(log);
     }
