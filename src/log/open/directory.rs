@@ -36,7 +36,7 @@ pub(crate) struct Listing {
     pub(crate) foreign: Vec<PathBuf>,
     /// Whether anything here makes the directory a log.
     is_log: bool,
-    /// Whether there is anything at all but a lock file.
+    /// Whether there is anything at all but a lock file, and what a first opening left that the power cut short.
     is_empty: bool,
 }
 
@@ -94,10 +94,26 @@ impl Listing {
         }
         listing.check_numbers(dir, &misnumbered)?;
         listing.foreign.sort();
+        listing.is_empty |= listing.was_cut_short(env, dir)?;
         if !listing.is_empty && !listing.is_log {
             return Err(Error::NotALog { path: dir.into(), found: listing.first_name(dir).into() });
         }
         Ok(listing)
+    }
+
+    /// Whether there is nothing but empty indexes: of all names that a first opening gives, a power cut may keep only these.
+    fn was_cut_short(&self, env: &Env, dir: &Path) -> Result<bool> {
+        if self.is_log || !self.foreign.is_empty() || !self.interim.is_empty() {
+            return Ok(false);
+        }
+        for ((_, kind), name) in &self.live {
+            let path = dir.join(name);
+            let is_index = matches!(kind, SegmentFile::OffsetIndex | SegmentFile::TimeIndex);
+            if !is_index || env.metadata(&path).map_err(|error| Error::io(IoOp::Inspect, &path, &error))?.len > 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn note_foreign(&mut self, dir: &Path, name: &OsString) {

@@ -333,3 +333,25 @@ fn index_files_without_a_log_go() {
     assert_eq!((values(&log), log.recovery_report().leftovers.len()), (upto(3), 3));
     assert!(names(&disk).iter().all(|name| !name.starts_with("00000000000000000001")));
 }
+
+// Story: the power went in the very first opening, of all names only that of an index got to the disk, and the
+// directory was no log from then on, nor empty.
+#[test]
+fn whatever_a_power_cut_leaves_of_the_first_opening_opens() {
+    for calls in 0.. {
+        let disk = disk();
+        disk.power_off_after(calls);
+        let done = open(&disk, small()).is_ok();
+        for strength in [CrashStrength::Strict, CrashStrength::Ordered] {
+            for image in disk.every_image(strength).take(30) {
+                let left = image.list("/data");
+                let log = open(&image, small()).unwrap_or_else(|error| panic!("{calls} calls, {left:?}: {error}"));
+                fill(&log, 0..3);
+                assert_eq!(values(&log), upto(3));
+            }
+        }
+        if done {
+            return;
+        }
+    }
+}
