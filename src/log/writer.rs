@@ -299,6 +299,7 @@ impl Writer {
         let mut state = State { clean: false, log_start, ..self.state };
         if let Some((point, witness)) = durable {
             state = State {
+                // The first segment may begin below the log start.
                 log_end: point.offset.max(log_start),
                 recovery_point: point,
                 witness,
@@ -315,6 +316,8 @@ impl Writer {
         }
         // Not before: what was not made durable is lowered again by whoever tries again.
         self.state = state;
+        self.durable_log_start = log_start;
+        self.first_base = self.first_base.min(state.recovery_point.segment_base);
         Ok(())
     }
 

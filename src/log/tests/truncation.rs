@@ -412,3 +412,40 @@ fn a_closed_log_and_a_damaged_one_are_not_truncated() {
     assert!(matches!(log.truncate_to(at(1)), Err(Error::Damaged { .. })));
     assert!(matches!(log.reset_to(at(1)), Err(Error::Damaged { .. })));
 }
+
+// Story: a state whose log start lay above its log end was written when a log began anew whose first segment reached
+// below its start; that was a panic, under the locks.
+#[test]
+fn a_log_that_begins_inside_its_first_segment_begins_anew_at_any_offset() {
+    for start in [0, 1, 3, 50] {
+        let disk = disk();
+        let log = opened(&disk, small());
+        fill(&log, 0..8);
+        assert_eq!(log.delete_records_before(at(3)).expect("in the log"), at(3));
+        log.reset_to(at(start)).expect("a healthy disk");
+        fill(&log, 0..3);
+        assert_eq!((log.log_start_offset(), values(&log)), (at(start), upto(3)));
+        log.close().expect("a healthy disk");
+        assert_eq!(values(&opened(&disk, small())), upto(3));
+    }
+}
+
+// Story: after a log began anew below where it had begun, the writer went by the old first segment and the old log start:
+// the mark stood still, a clean close was none, and files were deleted before the new log start was durable.
+#[test]
+fn a_log_that_begins_anew_lower_down_deletes_and_closes_as_any_other() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    fill(&log, 0..8);
+    log.delete_records_before(at(6)).expect("in the log");
+    log.reset_to(at(0)).expect("a healthy disk");
+    fill(&log, 0..8);
+    log.sync().expect("a healthy disk");
+    log.delete_records_before(at(3)).expect("in the log");
+    let image = disk.image(CrashStrength::Strict, |_, _| 0);
+    let recovered = opened(&image, small());
+    assert_eq!(recovered.log_start_offset(), at(3));
+    assert_eq!(values(&recovered), [3, 4, 5, 6, 7]);
+    log.close().expect("a healthy disk");
+    assert_eq!(opened(&disk, small()).recovery_report().trust, Trust::Clean);
+}
