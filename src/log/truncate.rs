@@ -23,7 +23,7 @@
 //!    rename happens or does not.*
 //! 8. The indexes are cut or made anew, each on another inode (I12). *The result; recovery makes anew what the state does
 //!    not vouch for.*
-//! 9. The state speaks of the new end. *The result.*
+//! 9. The state speaks of the new end: durably if it lies in a gap, where no batch says it. *The result.*
 //!
 //! A failure from step 6 on fails the log, for what is on disk is a state between; `reopen` recovers it.
 //!
@@ -228,6 +228,10 @@ impl Shared {
         let active = self.change_files(writer, &plan, &removed).map_err(|error| self.fail_with(writer, error))?;
         let segment = Arc::clone(active.segment());
         writer.go_on_with(active, plan.last_batch());
+        if self.core.gaps_allowed() && plan.last_batch().is_none_or(|last| last.last_offset + 1 < plan.end) {
+            // The next segment may be named by this end, and recovery must know it then.
+            writer.sync_end().map_err(|error| self.fail_with(writer, error))?;
+        }
         self.core.install_cut_segment(segment, plan.end);
         // Everything that is left is durable.
         self.counters.note_sync(writer.appended.records, writer.appended.bytes);

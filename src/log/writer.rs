@@ -269,6 +269,14 @@ impl Writer {
         if capture.point.offset < self.state.recovery_point.offset || capture.point.segment_base < self.first_base {
             return;
         }
+        if self.refused.is_none() {
+            // That this write fails only means that the recovery point lags, which it may.
+            drop(self.write_mark(capture));
+        }
+    }
+
+    /// Writes a state that claims what a capture made durable.
+    fn write_mark(&mut self, capture: &Capture) -> Result<()> {
         let state = State {
             log_end: capture.end.max(self.state.log_start),
             recovery_point: capture.point,
@@ -278,10 +286,16 @@ impl Writer {
             max_timestamp: capture.max_timestamp,
             ..self.state
         };
-        // That this write fails only means that the recovery point lags, which it may.
-        if self.refused.is_none() && self.state_file.write(&state).is_ok() {
-            self.state = state;
-        }
+        self.state_file.write(&state)?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Makes durable where the log ends, of which everything is durable: in a gap nothing but the state says it.
+    pub(super) fn sync_end(&mut self) -> Result<()> {
+        let Some(capture) = self.capture(false) else { return Err(Error::Closed) };
+        self.write_mark(&capture)?;
+        self.state_file.sync()
     }
 
     /// Whether the state on disk may speak of batches from an offset on.

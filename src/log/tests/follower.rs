@@ -366,3 +366,26 @@ fn a_crash_at_any_moment_leaves_a_prefix_of_what_was_followed() {
         }
     }
 }
+
+// Story: a log was truncated into a gap above its recovery point, and nothing durable said that it ended there; what was
+// appended to the next segment, and synced, did not follow the last batch, and was set aside.
+#[test]
+fn a_log_that_was_truncated_into_a_gap_ends_there_after_a_power_cut_too() {
+    for synced in [false, true] {
+        let disk = disk();
+        let log = opened(&disk, large());
+        log.append_as_follower(&all([0, 10])).expect("there is room");
+        if synced {
+            log.sync().expect("a healthy disk");
+        }
+        log.truncate_to(at(5)).expect("a healthy disk");
+        let cut = opened(&disk.image(CrashStrength::Strict, |_, _| 0), large());
+        assert_eq!((cut.log_end_offset(), values(&cut)), (at(5), vec![0]));
+        log.roll().expect("a healthy disk");
+        log.append_as_follower(&one(5)).expect("there is room");
+        log.sync().expect("a healthy disk");
+        let image = disk.image(CrashStrength::Strict, |_, _| 0);
+        let recovered = opened(&image, large());
+        assert_eq!(values(&recovered), [0, 5], "{:?}", recovered.recovery_report());
+    }
+}
