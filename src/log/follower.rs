@@ -13,6 +13,8 @@
 
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
+
 use crate::config::{LogConfig, MAX_SEGMENT_BYTES, SyncPolicy};
 use crate::error::{Corruption, Error, InvalidBatch, Result};
 use crate::offset::{Offset, Position, Timestamp};
@@ -55,14 +57,8 @@ impl Shared {
         };
         let config = Arc::clone(&self.config.read());
         let now = self.core.env().wall_clock();
-        let mut writer = self.writer.lock();
-        writer.check_writable()?;
-        let log_end = writer.next_offset();
-        if appended.base_offset() < log_end {
-            let last = Offset::new(appended.next_offset().value() - 1);
-            return Err(Error::UnexpectedAppendOffset { first: appended.base_offset(), last, log_end });
-        }
-        writer.begin_session()?;
+        let size_bytes = batches.iter().map(Incoming::size_bytes).sum();
+        let (mut writer, log_end) = self.writer_for(&appended, size_bytes)?;
         if leaves_gaps(&batches, log_end) {
             writer.allow_gaps()?;
             self.core.allow_gaps();
@@ -90,6 +86,26 @@ impl Shared {
         Ok(appended)
     }
 
+    /// The writer, once it may take so many bytes within `max_bytes`, and the log end that they go behind.
+    fn writer_for(self: &Arc<Self>, appended: &Appended, size_bytes: u64) -> Result<(MutexGuard<'_, Writer>, Offset)> {
+        loop {
+            let mut writer = self.writer.lock();
+            writer.check_writable()?;
+            let log_end = writer.next_offset();
+            if appended.base_offset() < log_end {
+                let last = Offset::new(appended.next_offset().value() - 1);
+                return Err(Error::UnexpectedAppendOffset { first: appended.base_offset(), last, log_end });
+            }
+            writer.begin_session()?;
+            // A roll changes nothing about how large all files are together.
+            if self.fits(&mut writer, size_bytes, false) {
+                return Ok((writer, log_end));
+            }
+            drop(writer);
+            self.make_room(size_bytes)?;
+        }
+    }
+
     /// Writes the batches, as many at once as go into one segment.
     fn write_runs<'a>(
         &'a self,
@@ -105,6 +121,7 @@ impl Shared {
             let header = first.header;
             if writer.must_roll(header.size_bytes, header.last_offset(), header.max_timestamp(), now)?.is_some() {
                 self.roll_for(writer, &header, always)?;
+                self.limit_growth(writer);
                 *rolled = true;
             }
             let count = run_length(writer, config, rest);

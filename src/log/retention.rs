@@ -284,17 +284,19 @@ impl Shared {
             return self.unlink_all(&mut deletion);
         }
         let full = Error::LogFull { size_bytes, limit_bytes };
-        if config.when_full != WhenFull::DropOldest {
-            return Err(full);
-        }
         let used = {
             let mut writer = self.writer.lock();
             writer.check_writable()?;
+            writer.growth_limit = None;
             self.other_bytes(&mut writer) + writer.active().position().value()
         };
+        if config.when_full != WhenFull::DropOldest {
+            // Somebody else may have made room in the meantime.
+            return if used + size_bytes <= limit_bytes { Ok(()) } else { Err(full) };
+        }
         let facts = self.facts(&self.core.all_segments());
         let high_watermark = self.core.end_for(ReadUpTo::HighWatermark);
-        let count = excess_segments(&config, used + config.segment_bytes, &facts, high_watermark);
+        let count = excess_segments(&config, used + config.segment_bytes.max(size_bytes), &facts, high_watermark);
         if count == 0 {
             // Another append may have made room; if not, nothing may go.
             return if used + size_bytes <= limit_bytes { Ok(()) } else { Err(full) };

@@ -1,7 +1,7 @@
 //! Following: what a leader's log holds, taken over byte for byte.
 
 use super::bench::{at, bases, disk, files, log_path, open, opened, small, state_path, text, upto, values};
-use crate::config::LogConfig;
+use crate::config::{LogConfig, WhenFull, WriteMode};
 use crate::error::{Error, ErrorKind, InvalidBatch, Result};
 use crate::fs::sim::{CallKind, CrashStrength, Fault, FaultKind, SimDisk};
 use crate::log::{AppendOptions, Log, ReadUpTo};
@@ -388,4 +388,30 @@ fn a_log_that_was_truncated_into_a_gap_ends_there_after_a_power_cut_too() {
         let recovered = opened(&image, large());
         assert_eq!(values(&recovered), [0, 5], "{:?}", recovered.recovery_report());
     }
+}
+
+// Story: what was taken over from a leader was not held against `max_bytes`, and a log that followed filled its disk.
+#[test]
+fn a_log_that_follows_stays_below_its_limit() {
+    for mode in [WriteMode::Write, WriteMode::Preallocated] {
+        let disk = disk();
+        let config = small().write_mode(mode).file_delete_delay_ms(0);
+        let log = opened(&disk, config.clone().max_bytes(1200, WhenFull::DropOldest));
+        for base in 0..40 {
+            log.append_as_follower(&one(base)).expect("the oldest make room");
+            assert!(allotted(&disk) <= 1200, "{} bytes", allotted(&disk));
+        }
+        assert_eq!(log.log_end_offset(), at(40));
+        log.update_config(|config| config.max_bytes(1200, WhenFull::Reject)).expect("a sound configuration");
+        let full = (40..60).find_map(|base| log.append_as_follower(&one(base)).err());
+        assert!(matches!(full, Some(Error::LogFull { .. })), "{full:?}");
+        assert!(allotted(&disk) <= 1200, "{} bytes", allotted(&disk));
+        log.truncate_to(at(38)).expect("a healthy disk");
+        log.append_as_follower(&one(38)).expect("the truncation made room");
+    }
+}
+
+/// Bytes of all `.log` files.
+fn allotted(disk: &SimDisk) -> usize {
+    files(disk).into_iter().filter(|(name, _)| name.contains(".log")).map(|(_, bytes)| bytes.len()).sum()
 }
