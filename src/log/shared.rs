@@ -179,8 +179,10 @@ impl Shared {
         self.worker.stop();
         // Before the log itself, for what was appended with a commit must not outlive it.
         let commits = self.sync_cursors();
+        // Held to the end: no deletion may touch a file once the directory is somebody else's.
+        let mut deletion = self.deletion.lock();
         // What cannot be unlinked now is a leftover for the next opening.
-        drop(self.unlink_all(&mut self.deletion.lock()));
+        drop(self.unlink_all(&mut deletion));
         let mut writer = self.writer.lock();
         let end = writer.next_offset();
         let finished = writer.finish(self.core.env(), self.core.dir()).map_err(|error| {
@@ -200,6 +202,7 @@ impl Shared {
         self.core.set_closed();
         writer.locks = None;
         drop(writer);
+        drop(deletion);
         self.run_last_callbacks();
         finished.and(commits)
     }
