@@ -134,6 +134,10 @@ impl Shared {
     /// Their books are right in memory whatever becomes of their file, which the next append mends; but a sync that failed
     /// fails the log.
     pub(super) fn log_start_raised(&self, start: Offset) -> Result<()> {
+        if self.core.has_epochs_below(start) {
+            // Their file is cut durably: after a power cut the log must not begin where it has no epoch any more.
+            self.sync_log_start().map_err(|error| self.fail(error))?;
+        }
         let writer = self.writer.lock();
         let outcome = self.cut_epochs_from_start(start);
         drop(writer);

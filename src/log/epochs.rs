@@ -119,6 +119,11 @@ impl Core {
     pub(crate) fn install_epochs(&self, epochs: Epochs) {
         *self.epochs.lock() = epochs;
     }
+
+    /// Whether an epoch is known to begin below an offset.
+    pub(crate) fn has_epochs_below(&self, offset: Offset) -> bool {
+        self.epochs.lock().cache.entries().first().is_some_and(|first| first.start_offset < offset)
+    }
 }
 
 impl Shared {

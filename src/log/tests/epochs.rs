@@ -344,3 +344,23 @@ fn a_full_disk_keeps_no_log_from_being_opened_but_from_appending_until_the_file_
     fill(&log, 1..2);
     assert_eq!(in_file(&disk), [(1, 0)]);
 }
+
+// Story: the log start that was raised inside a segment waited for the next sync, and the epochs below it were gone from
+// their file at once: after a power cut the log began lower down, with records that had no epoch.
+#[test]
+fn after_a_power_cut_a_log_begins_no_lower_than_its_epochs() {
+    for strength in [CrashStrength::Strict, CrashStrength::Ordered] {
+        let disk = disk();
+        let log = opened(&disk, small().segment_bytes(1 << 20));
+        let of_epoch = |epoch| AppendOptions::default().leader_epoch(epoch);
+        for value in 0..4 {
+            log.append_with(&of_epoch(value / 2), &[Record::value("v")]).expect("there is room");
+        }
+        log.sync().expect("a healthy disk");
+        log.delete_records_before(at(1)).expect("in the log");
+        log.append_with(&of_epoch(2), &[Record::value("v")]).expect("there is room");
+        let recovered = opened(&disk.image(strength, |_, _| 0), small());
+        let start = recovered.log_start_offset();
+        assert_eq!(recovered.epoch_for_offset(start), Some(0), "from {start}: {:?}", recovered.leader_epochs());
+    }
+}
