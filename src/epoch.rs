@@ -156,17 +156,25 @@ struct EpochRun {
     first: Offset,
     /// Where the last batch begins.
     last: Offset,
+    /// Where the last batch ends.
+    end: Offset,
 }
 
 impl EpochRuns {
     /// Takes note of the next batch. One of a format with epochs that has none says nothing.
     pub(crate) fn note(&mut self, header: &BatchHeader) {
         let base = header.base_offset().unwrap_or(header.last_offset());
+        let end = header.next_offset();
         if header.is_legacy() {
-            self.push(EpochRun { epoch: None, first: base, last: base });
+            self.push(EpochRun { epoch: None, first: base, last: base, end });
         } else if header.leader_epoch >= 0 {
-            self.push(EpochRun { epoch: Some(header.leader_epoch), first: base, last: base });
+            self.push(EpochRun { epoch: Some(header.leader_epoch), first: base, last: base, end });
         }
+    }
+
+    /// The runs that do not end at or below an offset.
+    pub(crate) fn from(&self, start: Offset) -> EpochRuns {
+        EpochRuns { runs: self.runs.iter().filter(|run| run.end > start).copied().collect() }
     }
 
     /// Goes on with the batches of another walk.
@@ -176,7 +184,7 @@ impl EpochRuns {
 
     fn push(&mut self, next: EpochRun) {
         match self.runs.last_mut() {
-            Some(run) if run.epoch == next.epoch => run.last = next.last,
+            Some(run) if run.epoch == next.epoch => (run.last, run.end) = (next.last, next.end),
             _ => self.runs.push(next),
         }
     }

@@ -280,6 +280,8 @@ pub(crate) fn judge(
     (log_start, log_end): (Offset, Offset),
 ) -> Result<(Epochs, Option<LostEpochs>)> {
     let stored = read(env, dir)?;
+    // What was deleted may lie in the first segment still, and its epochs may be later than those that came after it.
+    let seen = &Seen { witness: seen.witness.from(log_start), walked: seen.walked.from(log_start), span: seen.span };
     let lost = match &stored {
         Ok(stored) => contradiction(stored, seen),
         Err(lost) => Some(*lost),
@@ -289,7 +291,7 @@ pub(crate) fn judge(
         _ => EpochCache::default(),
     };
     if lost.is_some() && seen.span != Span::Whole {
-        cache.learn(&scan(env, segments)?);
+        cache.learn(&scan(env, segments)?.from(log_start));
     } else {
         cache.learn(&seen.walked);
     }

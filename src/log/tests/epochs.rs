@@ -364,3 +364,20 @@ fn after_a_power_cut_a_log_begins_no_lower_than_its_epochs() {
         assert_eq!(recovered.epoch_for_offset(start), Some(0), "from {start}: {:?}", recovered.leader_epochs());
     }
 }
+
+// Story: deleted batches that were still in the first segment contradicted the epochs of those that came after them,
+// and recovery gave the records the epoch of what was deleted.
+#[test]
+fn deleted_batches_have_no_say_about_epochs() {
+    let disk = disk();
+    let log = opened(&disk, small().segment_bytes(1 << 20));
+    let of_epoch = |epoch| AppendOptions::default().leader_epoch(epoch);
+    log.append_with(&of_epoch(2), &[Record::value("v")]).expect("there is room");
+    log.delete_records_before(at(1)).expect("in the log");
+    log.append_with(&of_epoch(0), &[Record::value("v")]).expect("nothing is left of the later epoch");
+    let image = disk.image(CrashStrength::Kill, |_, _| 0);
+    assert_eq!(opened(&image, small()).leader_epochs(), [(0, at(1))]);
+    let image = disk.image(CrashStrength::Kill, |_, _| 0);
+    image.remove(super::bench::DIR.to_owned() + "/leader-epoch-checkpoint");
+    assert_eq!(opened(&image, small()).leader_epochs(), [(0, at(1))]);
+}
