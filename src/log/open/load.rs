@@ -129,14 +129,20 @@ impl Loader<'_> {
             let deleted = deletion::deleted_before(self.env, &logs, &state)?;
             let mut others = logs.clone();
             others.retain(|base, _| !deleted.contains(base));
-            let belief = belief(self.env, &others, &state, state_file.read_sections()?, &mut witness)?;
+            // The witness may be in a segment that was deleted while nothing was in those behind it.
+            let witnessed = state.witness.and_then(|witness| logs.get_key_value(&witness.segment_base));
+            let mut judged = others.clone();
+            judged.extend(witnessed.map(|(&base, source)| (base, source.clone())));
+            let belief = belief(self.env, &judged, &state, state_file.read_sections()?, &mut witness)?;
             if !matches!(belief, Belief::None) {
                 deletion::delete_again(self.env, self.dir, &deleted, &mut report)?;
                 logs = others;
             }
             match belief {
-                Belief::Clean(sizes) => return self.load_clean(state, &sizes, witness, report),
-                Belief::FromRecoveryPoint => {
+                Belief::Clean(sizes) if deleted.is_empty() => {
+                    return self.load_clean(state, &sizes, witness, report);
+                }
+                Belief::Clean(_) | Belief::FromRecoveryPoint => {
                     report.trust = Trust::FromRecoveryPoint;
                     let mut chain = self.recover_above(&logs, &state, &mut report)?;
                     chain.seen.witness = witness;

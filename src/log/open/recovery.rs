@@ -96,7 +96,7 @@ pub(crate) fn recover_from(
 ) -> Result<()> {
     let point = state.recovery_point;
     chain.next_offset = point.offset;
-    chain.witness = state.witness;
+    chain.witness = state.witness.filter(|witness| logs.contains_key(&witness.segment_base));
     chain.gaps_allowed = state.gaps_allowed;
     let filled = filled_bases(loader, logs)?;
     let mut rest = logs.range(point.segment_base..);

@@ -362,3 +362,25 @@ fn appends_reads_syncs_and_deletions_at_once_keep_the_log_whole() {
         assert_eq!(values(&opened(&disk, small())), (start..400).collect::<Vec<_>>());
     }
 }
+
+// Story: everything was deleted, and a crash brought the last segment's name back; its batch bore witness for the state,
+// and was removed before it was asked: the second opening believed nothing, and read the log as a foreign one.
+#[test]
+fn a_log_without_records_is_believed_by_every_opening_after_a_crash() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    fill(&log, 0..4);
+    log.sync().expect("a healthy disk");
+    assert_eq!(log.roll().expect("a healthy disk"), at(4));
+    log.delete_records_before(at(4)).expect("in the log");
+    let mut image = disk.image(CrashStrength::Strict, |_, _| 0);
+    let mut open_logs = Vec::new();
+    for opening in 0..3 {
+        let log = opened(&image, small());
+        assert_eq!(log.recovery_report().trust, Trust::FromRecoveryPoint, "opening {opening}");
+        assert_eq!((log.log_start_offset(), log.log_end_offset()), (at(4), at(4)));
+        image = image.image(CrashStrength::Ordered, |_, options| options - 1);
+        // Not closed before the crash.
+        open_logs.push(log);
+    }
+}
