@@ -242,9 +242,9 @@ impl Shared {
 
     /// A log start that was raised and written is made durable, if it is not. The caller decides what a failure means.
     pub(super) fn sync_log_start(&self) -> Result<()> {
-        let Some((start, syncer)) = self.writer.lock().unsynced_log_start() else { return Ok(()) };
+        let Some((front, syncer)) = self.writer.lock().unsynced_front() else { return Ok(()) };
         syncer.sync()?;
-        self.writer.lock().note_log_start_synced(start);
+        self.writer.lock().note_front_synced(front);
         Ok(())
     }
 

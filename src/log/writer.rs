@@ -45,10 +45,18 @@ pub(super) struct Writer {
     pub(super) locks: Option<DirectoryLocks>,
     /// The base offset of the first segment: no state that is written rests on anything before it.
     first_base: Offset,
-    /// The log start that a sync of the state file covered last.
+    /// The log start, and the first segment, that a sync of the state file covered last.
     durable_log_start: Offset,
+    durable_first_base: Offset,
     /// How far the active segment may grow within `max_bytes`; `None` where that is to be worked out again.
     pub(super) growth_limit: Option<u64>,
+}
+
+/// Where the log begins, and with which segment, as a state has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Front {
+    log_start: Offset,
+    first_base: Offset,
 }
 
 /// Records and bytes.
@@ -88,6 +96,7 @@ impl Writer {
         locks: DirectoryLocks,
     ) -> (Writer, Readable) {
         let last_batch = loaded.state.witness;
+        let first_base = loaded.segments.keys().next().copied().unwrap_or_default();
         let last_sealed_batch = last_batch.filter(|last| last.segment_base < loaded.active.base());
         let writer = Writer {
             config,
@@ -104,8 +113,9 @@ impl Writer {
             unsynced_since: None,
             appended: Amount::default(),
             locks: Some(locks),
-            first_base: loaded.segments.keys().next().copied().unwrap_or_default(),
+            first_base,
             durable_log_start: loaded.state.log_start,
+            durable_first_base: first_base,
             growth_limit: None,
         };
         let Loaded { segments, bounds, epochs, report, .. } = loaded;
@@ -332,6 +342,7 @@ impl Writer {
         self.state = state;
         self.durable_log_start = log_start;
         self.first_base = self.first_base.min(state.recovery_point.segment_base);
+        self.durable_first_base = self.first_base;
         Ok(())
     }
 
@@ -391,14 +402,16 @@ impl Writer {
         !self.sealed.is_empty() || self.names_unsynced
     }
 
-    /// The log start that was written last, and what makes it durable, unless it is.
-    pub(super) fn unsynced_log_start(&self) -> Option<(Offset, StateSyncer)> {
-        let start = self.state.log_start;
-        (start > self.durable_log_start && !self.marked_clean).then(|| (start, self.state_file.syncer()))
+    /// The front of the log that was written last, and what makes it durable, unless it is.
+    pub(super) fn unsynced_front(&self) -> Option<(Front, StateSyncer)> {
+        let front = Front { log_start: self.state.log_start, first_base: self.first_base };
+        let is_newer = front.log_start > self.durable_log_start || front.first_base > self.durable_first_base;
+        (is_newer && !self.marked_clean).then(|| (front, self.state_file.syncer()))
     }
 
-    pub(super) fn note_log_start_synced(&mut self, start: Offset) {
-        self.durable_log_start = self.durable_log_start.max(start);
+    pub(super) fn note_front_synced(&mut self, front: Front) {
+        self.durable_log_start = self.durable_log_start.max(front.log_start);
+        self.durable_first_base = self.durable_first_base.max(front.first_base);
     }
 
     /// Notes in the state, by a plain write, that what lies above the recovery point may not be on disk (rule 29).
