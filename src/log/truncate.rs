@@ -23,7 +23,8 @@
 //!    rename happens or does not.*
 //! 8. The indexes are cut or made anew, each on another inode (I12). *The result; recovery makes anew what the state does
 //!    not vouch for.*
-//! 9. The state speaks of the new end: durably if it lies in a gap, where no batch says it. *The result.*
+//! 9. The state speaks of the new end: durably if it lies in a gap, where no batch says it. A log start that the cut took
+//!    along, for it lay inside a batch that went whole, is lowered here and not before. *The result.*
 //!
 //! A failure from step 6 on fails the log, for what is on disk is a state between; `reopen` recovers it.
 //!
@@ -207,13 +208,14 @@ impl Shared {
         writer.growth_limit = None;
         let mut plan = self.plan(writer, end, unit)?;
         self.sync_kept(writer, plan.base())?;
-        let log_start = self.core.log_start().min(plan.end);
+        let log_start_before = self.core.log_start();
+        let log_start = log_start_before.min(plan.end);
         let truncated = Truncated { log_start, end: plan.end, cut: plan.end, last_base: Some(plan.base()) };
         let removed = self.bases_above(plan.base());
         if plan.how == How::Replaced {
             self.prepare_copy(writer, &plan)?;
         }
-        if let Err(error) = self.lower_mark_for(writer, &plan, log_start) {
+        if let Err(error) = self.lower_mark_for(writer, &plan) {
             self.discard_copy(writer, plan.base())?;
             return Err(error);
         }
@@ -226,6 +228,10 @@ impl Shared {
         }
         self.tell_who_waits(plan.end, plan.end);
         let active = self.change_files(writer, &plan, &removed).map_err(|error| self.fail_with(writer, error))?;
+        if log_start < log_start_before {
+            // Not before: a crash would bring back what was deleted in front of the log.
+            writer.lower_mark(log_start, None).map_err(|error| self.fail_with(writer, error))?;
+        }
         let segment = Arc::clone(active.segment());
         writer.go_on_with(active, plan.last_batch());
         if self.core.gaps_allowed() && plan.last_batch().is_none_or(|last| last.last_offset + 1 < plan.end) {
@@ -359,15 +365,14 @@ impl Shared {
         discard_aside(self.core.env(), self.core.dir(), base).map_err(|error| self.fail_with(writer, error))
     }
 
-    fn lower_mark_for(&self, writer: &mut Writer, plan: &Plan, log_start: Offset) -> Result<()> {
+    fn lower_mark_for(&self, writer: &mut Writer, plan: &Plan) -> Result<()> {
         // In a gap the log ends where it was cut, which nothing but the mark says: what follows begins there.
         let durable = if plan.across.is_none() { plan.end } else { plan.due };
         let point = RecoveryPoint { offset: durable, segment_base: plan.base(), position: plan.position };
-        let lower = writer.mark_reaches_above(durable).then_some((point, plan.last_whole));
-        if lower.is_none() && log_start == self.core.log_start() {
-            return Ok(());
+        if writer.mark_reaches_above(durable) {
+            writer.lower_mark(self.core.log_start(), Some((point, plan.last_whole)))?;
         }
-        writer.lower_mark(log_start, lower)
+        Ok(())
     }
 
     /// Shows readers the new end if nobody but the writer holds the active segment and nothing that goes was sent: from

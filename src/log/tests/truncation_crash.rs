@@ -274,3 +274,28 @@ fn a_reopening_that_cuts_what_readers_were_shown_leaves_them_the_old_file() {
     assert!(matches!(seen[..], [Ok(0), Ok(1), Err(Error::Corrupt { .. })]), "{seen:?}");
     assert_eq!(values(&log), [0, 1, 20, 21, 22, 23]);
 }
+
+// Story: a batch that went whole reached below the log start, which was lowered before the batch was cut off: after a
+// power cut in between, records were back that had been deleted in front of the log.
+#[test]
+fn a_truncation_that_takes_the_log_start_along_brings_no_deleted_record_back() {
+    let config = threes(Compression::None);
+    for calls in 0.. {
+        let (disk, log) = prepared(&config, END);
+        log.delete_records_before(at(7)).expect("in the log");
+        log.sync().expect("a healthy disk");
+        disk.power_off_after(calls);
+        let done = log.truncate_to_batch(at(8)).is_ok();
+        for strength in [CrashStrength::Strict, CrashStrength::Ordered, CrashStrength::Kill] {
+            for image in disk.every_image(strength).take(MOST_IMAGES) {
+                let log = opened(&image, config.clone());
+                let found = values(&log);
+                assert!(found.iter().all(|value| *value >= 7), "{calls} calls, {strength:?}: {found:?}");
+                assert!(!done || log.log_end_offset() == at(6), "{calls} calls, {strength:?}");
+            }
+        }
+        if done {
+            return;
+        }
+    }
+}
