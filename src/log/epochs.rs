@@ -291,7 +291,7 @@ pub(crate) fn judge(
         _ => EpochCache::default(),
     };
     if lost.is_some() && seen.span != Span::Whole {
-        cache.learn(&scan(env, segments)?.from(log_start));
+        cache.learn(&scan(env, segments, log_start)?);
     } else {
         cache.learn(&seen.walked);
     }
@@ -349,7 +349,7 @@ fn contradiction(stored: &EpochCache, seen: &Seen) -> Option<LostEpochs> {
 ///
 /// Epochs rise, so that a segment in which the first batch has the same epoch as the first one of the next segment holds
 /// no other: the cost is one read a segment, and a walk over those in which an epoch ends.
-fn scan(env: &Env, segments: &BTreeMap<Offset, Arc<Segment>>) -> Result<EpochRuns> {
+fn scan(env: &Env, segments: &BTreeMap<Offset, Arc<Segment>>, log_start: Offset) -> Result<EpochRuns> {
     let mut runs = EpochRuns::default();
     let mut scans = Vec::with_capacity(segments.len());
     for segment in segments.values() {
@@ -363,13 +363,18 @@ fn scan(env: &Env, segments: &BTreeMap<Offset, Arc<Segment>>) -> Result<EpochRun
     for (at, (segment, first)) in scans.iter().enumerate() {
         let next = scans.get(at + 1).and_then(|(_, first)| first.as_ref());
         match (first, next) {
-            (Some(first), Some(next)) if first.leader_epoch >= 0 && first.leader_epoch == next.leader_epoch => {
+            (Some(first), Some(next))
+                if first.leader_epoch >= 0
+                    && first.leader_epoch == next.leader_epoch
+                    && segment.base() >= log_start =>
+            {
                 runs.note(first);
             }
+            // What was deleted in front of the first segment may have any epoch.
             _ => scan_segment(segment, open(env, segment)?, &mut runs)?,
         }
     }
-    Ok(runs)
+    Ok(runs.from(log_start))
 }
 
 fn open(env: &Env, segment: &Segment) -> Result<Scanner> {
