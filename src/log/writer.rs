@@ -323,7 +323,7 @@ impl Writer {
         let mut state = State { clean: false, log_start, ..self.state };
         if let Some((point, witness)) = durable {
             state = State {
-                // The first segment may begin below the log start.
+                // A log start within the first segment, or within the batch across a cut, lies above what is left.
                 log_end: point.offset.max(log_start),
                 recovery_point: point,
                 witness,

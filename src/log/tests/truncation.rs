@@ -449,3 +449,30 @@ fn a_log_that_begins_anew_lower_down_deletes_and_closes_as_any_other() {
     log.close().expect("a healthy disk");
     assert_eq!(opened(&disk, small()).recovery_report().trust, Trust::Clean);
 }
+
+// Story: deletion had put the log start into the first segment, or into a batch. To begin anew, or to truncate there,
+// lowered the mark below the log start, which the state refuses to say: the caller's thread panicked.
+#[test]
+fn a_log_that_starts_within_a_segment_or_a_batch_is_begun_anew_and_truncated() {
+    for (batch, reset) in [(1, true), (3, true), (1, false), (3, false)] {
+        for start in 0..=4 {
+            let disk = disk();
+            let log = opened(&disk, large());
+            if batch == 3 {
+                fill_threes(&log, 6);
+            } else {
+                fill(&log, 0..6);
+            }
+            log.sync().expect("a healthy disk");
+            log.delete_records_before(at(start)).expect("a healthy disk");
+            let begin =
+                if reset { log.reset_to(at(9)).map(|()| 9) } else { log.truncate_to(at(start)).map(|()| start) };
+            let begin = begin.expect("a healthy disk");
+            assert_eq!((log.log_end_offset(), values(&log)), (at(begin), upto(0)));
+            fill(&log, [7]);
+            log.sync().expect("a healthy disk");
+            let found = opened(&after_power_cut(&disk), large());
+            assert_eq!((found.log_end_offset(), values(&found)), (at(begin + 1), vec![7]));
+        }
+    }
+}
