@@ -1,7 +1,7 @@
 //! What is known of the times in a segment without reading all of it: a bound on them, and where a search may begin.
 //!
-//! The bound is fed by the writer; of a segment that nobody writes to it is learned once, from the last entry of the
-//! time index and from the batches behind it, and kept. The invariant it owns (half of I25): no published batch of a
+//! The bound is fed by the writer; of a segment that this process does not write to it is learned from the last entry of
+//! the time index and from the batches behind it, and kept once another segment follows. The invariant it owns (half of I25): no published batch of a
 //! sound segment claims a time above its bound. Of a damaged range nothing is known, so that a bound says nothing of a
 //! segment that has one.
 
@@ -71,7 +71,10 @@ impl Segment {
                 scan.skip(&header);
             }
         }
-        self.set_time_bound(Some(bound));
+        // The last segment may take more, without a word from whoever writes it.
+        if next.is_some() {
+            self.set_time_bound(Some(bound));
+        }
         Ok(bound)
     }
 

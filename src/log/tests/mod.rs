@@ -9,6 +9,7 @@ mod durability;
 mod epochs;
 mod faults;
 mod follower;
+mod foreign_writer;
 mod hostile;
 mod leftovers;
 mod model;
