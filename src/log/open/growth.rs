@@ -19,6 +19,7 @@ use crate::slice::first_offset;
 
 use super::directory::Listing;
 use super::read_only::{self, Judgement};
+use super::recovery::file_size;
 use crate::log::core::Core;
 use crate::names::SegmentFile;
 use crate::state;
@@ -119,8 +120,9 @@ fn walk(core: &Core, segment: &Arc<Segment>) -> Result<Look> {
 
 /// The base offset of the segment behind the last one, if there is one by now.
 fn next_base(core: &Core, last: &Segment) -> Result<Option<Offset>> {
-    if last.torn_end().is_some() {
-        // A recovery takes out of service what lies behind a torn tail; it begins another opening.
+    if last.torn_end().is_some() && file_size(core.env(), last.log_path())? > last.published().value() {
+        // A recovery takes out of service what lies behind a torn tail; it begins another opening. What looked torn while
+        // it was being written is whole by now, or the segment has not been left.
         return Ok(None);
     }
     if core.gaps_allowed() {

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::bench::{DIR, append, at, disk, opened, small};
+use super::bench::{DIR, append, at, disk, fill, log_path, number, opened, small};
 use crate::fs::Env;
 use crate::fs::sim::SimDisk;
-use crate::log::{Log, Reader};
+use crate::log::{Log, Reader, Tailer};
 use crate::offset::Timestamp;
 use crate::record::Record;
 
@@ -15,6 +15,13 @@ const NO_TIME: Duration = Duration::ZERO;
 /// As another process has it.
 fn read_only(disk: &SimDisk) -> Reader {
     Log::open_read_only_in(&Env::sim(disk), Path::new(DIR)).expect("a log")
+}
+
+/// What the tailer has at once.
+fn available(tailer: &mut Tailer) -> Vec<u64> {
+    std::iter::from_fn(|| tailer.next_timeout(NO_TIME).expect("no error"))
+        .map(|record| number(record.value()))
+        .collect()
 }
 
 fn timed(log: &Log, millis: i64) {
@@ -35,4 +42,20 @@ fn what_another_process_appended_is_found_by_its_time() {
     assert!(reader.wait_for(at(2), NO_TIME).expect("readable"));
     assert_eq!(reader.offset_for_timestamp(Timestamp::from_millis(15)).expect("readable"), found(1, 20));
     assert_eq!(reader.max_timestamp().expect("readable"), found(1, 20));
+}
+
+// Story: a reader that opened the directory in the middle of an append took the half of a batch for a torn tail. The
+// batch became whole and was shown, but the reader never left that segment for the next one.
+#[test]
+fn who_opened_in_the_middle_of_an_append_follows_over_the_next_roll() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    fill(&log, 0..2);
+    let whole = disk.read_file(log_path(0)).expect("a file");
+    disk.write_file(log_path(0), &whole[..whole.len() - 10]);
+    let mut tailer = read_only(&disk).tail(at(0));
+    assert_eq!(available(&mut tailer), [0]);
+    disk.write_file(log_path(0), whole);
+    fill(&log, 2..6);
+    assert_eq!(available(&mut tailer), [1, 2, 3, 4, 5]);
 }
