@@ -5,11 +5,12 @@
 //! the log itself confirms them. The invariant it owns: this module calls nothing that changes a file.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::LogConfig;
-use crate::error::{Corruption, Result};
+use crate::error::{Corruption, Error, Result};
 use crate::fs::{Env, OpenMode};
 use crate::names::LOCK;
 use crate::offset::{Offset, Position};
@@ -24,6 +25,9 @@ use super::recovery::{file_size, may_follow, missing_end};
 use crate::log::core::{Bounds, Core};
 use crate::log::epochs::{self, Epochs, Seen, Span};
 use crate::log::report::{Damage, Fate, Leftover, RecoveryReport, TornTail, Trust};
+
+/// A directory that changes under each look is judged by the last of so many.
+const JUDGEMENTS: usize = 16;
 
 /// Opens a directory for reading what is there now, and what is appended to it by others.
 pub(crate) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
@@ -50,7 +54,27 @@ pub(crate) struct Judgement {
 }
 
 /// What an opening would find, without changing anything.
+///
+/// Whoever writes there meanwhile may begin or delete a segment between the list of names and the state that speaks of it.
+/// What then looks like nobody's directory, or like a missing file, is looked at once more.
 pub(crate) fn judge(env: &Env, dir: &Arc<Path>) -> Result<Judgement> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let (before, _) = state::read(env, dir)?;
+        let judged = judge_once(env, dir);
+        let again = match &judged {
+            Ok(judgement) if judgement.report.trust == Trust::Foreign => state::read(env, dir)?.0 != before,
+            Err(Error::Io { cause, .. }) => cause.kind() == ErrorKind::NotFound,
+            _ => false,
+        };
+        if !again || attempt == JUDGEMENTS {
+            return judged;
+        }
+    }
+}
+
+fn judge_once(env: &Env, dir: &Arc<Path>) -> Result<Judgement> {
     let was_locked = is_locked(env, dir);
     let listing = Listing::read(env, dir)?;
     let (logs, leftovers) = directory::judged(env, dir, &listing)?;

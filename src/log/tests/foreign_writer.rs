@@ -1,9 +1,11 @@
 //! Readers of a directory that another process writes to: what its writer appends, rolls, cuts and begins anew.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::bench::{DIR, append, at, disk, fill, log_path, number, opened, small};
+use super::bench::{DIR, append, at, disk, fill, log_path, number, opened, small, upto};
+use super::races::watched;
 use crate::fs::Env;
 use crate::fs::sim::SimDisk;
 use crate::log::{Log, Reader, Tailer};
@@ -58,4 +60,35 @@ fn who_opened_in_the_middle_of_an_append_follows_over_the_next_roll() {
     disk.write_file(log_path(0), whole);
     fill(&log, 2..6);
     assert_eq!(available(&mut tailer), [1, 2, 3, 4, 5]);
+}
+
+// Story: a reader that opened the directory of a busy writer listed the segments, and then read a state that spoke of a
+// segment that was begun meanwhile. It believed nobody, and called the end of the log lost.
+#[test]
+fn opening_beside_a_busy_writer_finds_no_damage() {
+    watched("a writer", || {
+        let disk = disk();
+        let log = opened(&disk, small());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for value in 0..600 {
+                    append(&log, value).expect("there is room");
+                    if value % 2 == 1 {
+                        log.sync().expect("a healthy disk");
+                    }
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                let reader = read_only(&disk);
+                let report = reader.recovery_report();
+                assert!(report.damage.is_empty() && report.torn.is_empty(), "{report:?}");
+                let end = reader.log_end_offset().value();
+                let seen: Vec<_> =
+                    reader.records(..).expect("a range").map(|r| number(r.expect("sound").value())).collect();
+                assert_eq!(seen, upto(end));
+            }
+        });
+    });
 }
