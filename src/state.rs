@@ -41,7 +41,7 @@ const _: () = assert!(SECTION_AT == FIXED_BYTES as u64);
 /// What a log knows about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
-    /// Counts the times that the log was opened for writing.
+    /// Counts the times that the log was opened for writing, and that it was truncated.
     pub(crate) generation: u64,
     /// Whether the log was closed, with everything synced and every file cut to size.
     pub(crate) clean: bool,

@@ -197,6 +197,17 @@ impl Core {
 
     /// Puts what an opening found in place of everything.
     pub(crate) fn install(&self, segments: BTreeMap<Offset, Arc<Segment>>, bounds: Bounds, report: RecoveryReport) {
+        self.install_keeping(segments, bounds, report, bounds.log_end);
+    }
+
+    /// As [`Core::install`], where only what lies below `kept` is what was there before.
+    pub(crate) fn install_keeping(
+        &self,
+        segments: BTreeMap<Offset, Arc<Segment>>,
+        bounds: Bounds,
+        report: RecoveryReport,
+        kept: Offset,
+    ) {
         self.open_segments.lock().queue.clear();
         let mut map = self.segments.write();
         *map = segments;
@@ -206,7 +217,7 @@ impl Core {
         self.synced.store(bounds.synced.value(), Ordering::Release);
         self.log_end.store(bounds.log_end.value(), Ordering::Release);
         self.opened.store(self.generation() + 1, Ordering::Release);
-        self.begin_generation(bounds.log_end);
+        self.begin_generation(kept.min(bounds.log_end));
         self.failed.store(false, Ordering::Release);
         *self.failure.write() = None;
         drop(map);

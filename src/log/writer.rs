@@ -354,6 +354,8 @@ impl Writer {
         self.sealed.clear();
         self.names_unsynced = false;
         self.unsynced_since = None;
+        // Readers in other processes see by this that what lies behind the cut is not what was there (`open/growth.rs`).
+        self.state.generation += 1;
         if let Some(capture) = self.capture(false) {
             self.retire(&capture);
         }

@@ -440,7 +440,7 @@ pub(crate) fn state_holds(
     }
 }
 
-fn witnessed_batch(log: Arc<LogFile>, witness: &Witness, end: Position) -> Result<Option<BatchHeader>> {
+pub(crate) fn witnessed_batch(log: Arc<LogFile>, witness: &Witness, end: Position) -> Result<Option<BatchHeader>> {
     let mut scan = Scanner::new(log, witness.position, end);
     let Some(header) = scan.peek()? else { return Ok(None) };
     let same = header.crc == witness.crc && header.last_offset() == witness.last_offset;

@@ -41,7 +41,8 @@ pub(crate) fn open(env: &Env, dir: &Path) -> Result<Arc<Core>> {
     core.set_read_only();
     core.install_epochs(epochs);
     core.install(segments, bounds, report);
-    Ok(Arc::new(core.growing_by_others(Growth { opening })))
+    let growth = Growth::new(&core, opening);
+    Ok(Arc::new(core.growing_by_others(growth)))
 }
 
 /// What an opening would find.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::bench::{DIR, append, at, disk, fill, log_path, number, opened, small, upto};
 use super::races::watched;
+use crate::error::Error;
 use crate::fs::Env;
 use crate::fs::sim::SimDisk;
 use crate::log::{Log, Reader, Tailer};
@@ -91,4 +92,45 @@ fn opening_beside_a_busy_writer_finds_no_damage() {
             }
         });
     });
+}
+
+// Story: between two looks of a reader in another process the log was truncated and grew beyond what was shown. The
+// reader went on in the middle of a batch, took that for one being written, and slept for ever.
+#[test]
+fn a_truncation_in_another_process_is_noticed_even_if_the_log_has_grown_again() {
+    for (cut, sealed, rewrite) in [(1, false, 9), (3, false, 9), (3, false, 4), (2, true, 9), (0, false, 6)] {
+        let config = if sealed { small() } else { small().segment_bytes(1 << 20) };
+        let disk = disk();
+        let log = opened(&disk, config);
+        fill(&log, 0..4);
+        let reader = read_only(&disk);
+        let (mut above, mut below) = (reader.tail(at(0)), reader.tail(at(0)));
+        assert_eq!(available(&mut above), upto(4));
+        log.truncate_to(at(cut)).expect("a healthy disk");
+        fill(&log, 100 + cut..100 + rewrite);
+        let error = above.next_timeout(NO_TIME).expect_err("records that it gave are gone");
+        assert!(matches!(error, Error::Truncated { asked, .. } if asked == at(4)), "{error:?}");
+        let expected: Vec<u64> = (0..cut).chain(100 + cut..100 + rewrite).collect();
+        assert_eq!(available(&mut below), expected, "cut at {cut}");
+        let all: Vec<_> = reader.records(..).expect("a range").map(|r| number(r.expect("sound").value())).collect();
+        assert_eq!(all, expected);
+    }
+}
+
+// Story: as with a truncation; a log that was begun anew at its old start and grew again looked like more of the old one.
+#[test]
+fn a_log_that_another_process_began_anew_is_noticed() {
+    for start in [0, 2, 9] {
+        let disk = disk();
+        let log = opened(&disk, small().segment_bytes(1 << 20));
+        fill(&log, 0..4);
+        let reader = read_only(&disk);
+        let mut above = reader.tail(at(0));
+        assert_eq!(available(&mut above), upto(4));
+        log.reset_to(at(start)).expect("a healthy disk");
+        fill(&log, 100..110);
+        let error = above.next_timeout(NO_TIME).expect_err("records that it gave are gone");
+        assert!(matches!(error, Error::Truncated { .. } | Error::OffsetOutOfRange { .. }), "{error:?}");
+        assert_eq!(available(&mut reader.tail(at(start))), (100..110).collect::<Vec<_>>());
+    }
 }

@@ -340,5 +340,5 @@ fn a_directory_that_lost_what_was_given_ends_the_tailer() {
     disk.write_file(log_path(0), &whole[..whole.len() / 2]);
     disk.remove(state_path());
     let error = ended(&mut tailer);
-    assert!(matches!(error, Error::Truncated { asked, end } if asked == at(2) && end == at(1)), "{error:?}");
+    assert!(matches!(error, Error::Truncated { asked, end } if asked == at(2) && end <= at(1)), "{error:?}");
 }
