@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::bench::{DIR, append, at, disk, fill, log_path, number, opened, small, upto};
+use super::bench::{DIR, append, at, disk, fill, log_path, number, opened, small, text, upto};
 use super::races::watched;
 use crate::error::Error;
 use crate::fs::Env;
@@ -133,4 +133,35 @@ fn a_log_that_another_process_began_anew_is_noticed() {
         assert!(matches!(error, Error::Truncated { .. } | Error::OffsetOutOfRange { .. }), "{error:?}");
         assert_eq!(available(&mut reader.tail(at(start))), (100..110).collect::<Vec<_>>());
     }
+}
+
+// Story: a question about times that met a truncation was answered with an offset that nobody had asked for.
+#[test]
+fn questions_about_times_are_answered_while_the_log_is_truncated() {
+    watched("a writer", || {
+        let disk = disk();
+        let log = opened(&disk, small());
+        let done = AtomicBool::new(false);
+        let time = |offset: u64| Timestamp::from_millis(1000 + i64::try_from(offset).expect("small"));
+        let append = |offset| log.append(&[Record::value(&text(offset)).timestamp(time(offset))]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..400 {
+                    for _ in 0..5 {
+                        append(log.log_end_offset().value()).expect("there is room");
+                    }
+                    log.truncate_to(at(round % 3)).expect("a healthy disk");
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                if let Some((offset, found)) = log.max_timestamp().expect("a healthy log") {
+                    assert_eq!(found, time(offset.value()));
+                }
+                if let Some((offset, found)) = log.offset_for_timestamp(time(3)).expect("a healthy log") {
+                    assert_eq!((offset, found), (at(3), time(3)));
+                }
+            }
+        });
+    });
 }

@@ -8,6 +8,7 @@ mod deletion;
 mod durability;
 mod epochs;
 mod faults;
+mod follow_model;
 mod follower;
 mod foreign_writer;
 mod hostile;
