@@ -1,12 +1,11 @@
 //! The example programs, run as a user runs them: with real input, with nonsense, and on directories in any state.
 //!
 //! What `dump` makes of Kafka's directories is compared in `dump_golden.rs`; what survives `kill -9`, in `kill.rs`; what
-//! `sendfile_server` sends, in `sendfile_server.rs`.
+//! `sendfile_server` sends, in `sendfile_server.rs`; what `tail` prints, in `tail.rs`.
 
 #![allow(clippy::disallowed_methods, reason = "the seam is for the engine; this prepares directories")]
 #![allow(dead_code, reason = "each test takes what it needs of the shared support")]
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -426,53 +425,4 @@ fn verify_reads_live_directories_and_refuses_nonsense() {
         assert!(complaint(&output).contains(why), "{arguments:?}: {}", complaint(&output));
         assert!(output.stdout.is_empty());
     }
-}
-
-#[test]
-fn tail_prints_what_another_process_appends_as_dump_does_until_nobody_reads() {
-    let folder = tempdir().expect("a temporary folder");
-    let dir = folder.path().join("log");
-    let log = Log::open(&dir, LogConfig::default().segment_bytes(2000)).expect("a new log");
-    log.append(&[Record::value("0"), Record::value("1")]).expect("there is room");
-    let mut child = program("tail").arg(&dir).args(["--from", "1"]).stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut printed = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut line = || {
-        let mut line = String::new();
-        printed.read_line(&mut line).expect("UTF-8");
-        line
-    };
-    let mut seen = line();
-    for number in 2..200 {
-        log.append(&[Record::new(&number.to_string(), "value")]).expect("there is room");
-        if number % 60 == 0 {
-            log.sync().expect("a healthy disk");
-        }
-    }
-    for _ in 2..200 {
-        seen.push_str(&line());
-    }
-    log.close().expect("a healthy disk");
-    drop(printed);
-    let log = Log::open(&dir, LogConfig::default()).expect("the log");
-    log.append(&[Record::value("nobody reads this")]).expect("there is room");
-    assert_eq!(child.wait().expect("it ends").code(), Some(0), "whoever reads has had enough");
-    let dumped = dump(&dir, &["--from", "1", "--to", "200"]);
-    assert_eq!(seen, String::from_utf8(dumped.stdout).expect("UTF-8"));
-}
-
-#[test]
-fn tail_refuses_nonsense_and_what_is_no_log() {
-    let folder = tempdir().expect("a temporary folder");
-    let tail = |arguments: &[&str]| run(program("tail").args(arguments), b"");
-    let dir = folder.path().to_str().expect("a plain name");
-    for nonsense in [&[][..], &[dir, "--from", "x"], &[dir, "--no-such-flag"], &[dir, "--from"]] {
-        let output = tail(nonsense);
-        assert_eq!(output.status.code(), Some(2), "{nonsense:?}");
-        assert!(!complaint(&output).is_empty());
-    }
-    let missing = tail(&[&format!("{dir}/missing")]);
-    assert_eq!(missing.status.code(), Some(1));
-    assert!(complaint(&missing).starts_with("tail: "), "{}", complaint(&missing));
-    let outside = tail(&[dir, "--from", "7"]);
-    assert_eq!((outside.status.code(), outside.stdout.len()), (Some(1), 0), "{}", complaint(&outside));
 }
