@@ -37,7 +37,7 @@ impl Judge {
             Ok(built) => {
                 let classes = format!("{0}/classes:{0}/lib/*", built.display());
                 let mut process = Command::new("java")
-                    .args(["-Xmx256m", "-cp", &classes, "Judge"])
+                    .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classes, "Judge"])
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped())
                     .spawn()
@@ -82,6 +82,11 @@ impl Judge {
     /// Has Kafka append batches of two records, and close.
     pub(crate) fn append(&mut self, dir: &Path, shutdown: &str, batches: u64, epoch: i32) {
         self.ask(&format!("append {} {shutdown} {batches} {epoch}", dir.display()));
+    }
+
+    /// Has Kafka truncate, and close.
+    pub(crate) fn truncate(&mut self, dir: &Path, shutdown: &str, end: u64) {
+        self.ask(&format!("truncate {} {shutdown} {end}", dir.display()));
     }
 
     fn ask(&mut self, command: &str) -> Vec<String> {

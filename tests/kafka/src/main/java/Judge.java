@@ -63,17 +63,17 @@ public final class Judge {
             case "read" -> {
                 UnifiedLog log = open(dir, clean, Long.parseLong(words[3]), Long.parseLong(words[4]));
                 tell(log);
-                log.close();
+                shutDown(log);
             }
             case "append" -> {
                 UnifiedLog log = open(dir, clean, 0, 0);
                 append(log, Integer.parseInt(words[3]), Integer.parseInt(words[4]));
-                log.close();
+                shutDown(log);
             }
             case "truncate" -> {
                 UnifiedLog log = open(dir, clean, 0, 0);
                 log.truncateTo(Long.parseLong(words[3]));
-                log.close();
+                shutDown(log);
             }
             default -> throw new IllegalArgumentException(words[0]);
         }
@@ -83,6 +83,13 @@ public final class Judge {
         LogConfig config = new LogConfig(Map.of("internal.segment.bytes", 16384, "index.interval.bytes", 512, "retention.ms", -1));
         return UnifiedLog.create(dir, config, logStart, recoveryPoint, new Unscheduled(), new BrokerTopicStats(), Time.SYSTEM,
             300_000, new ProducerStateManagerConfig(86_400_000, false), 600_000, new LogDirFailureChannel(1), clean, Optional.empty());
+    }
+
+    /** As the log manager does at a clean stop; close() alone leaves the indexes of the active segment untrimmed. */
+    private static void shutDown(UnifiedLog log) {
+        log.prepareActiveSegmentForClose();
+        log.flush(true);
+        log.close();
     }
 
     private void tell(UnifiedLog log) throws Exception {
@@ -127,7 +134,6 @@ public final class Judge {
             }
             log.appendAsLeader(MemoryRecords.withRecords(Compression.NONE, records), epoch);
         }
-        log.flush(false);
     }
 
     private static String text(ByteBuffer bytes) {

@@ -1,0 +1,149 @@
+//! What it means that Kafka and kstore agree about a directory: bounds, records, leader epochs, lookups by time.
+//!
+//! The invariant it owns: where Kafka's answer may differ from kstore's, exactly that answer is asserted, never "any".
+//! There is one such place. Kafka looks for a time in one segment only, the first that has claimed to reach it; where the
+//! records that did are below the log start or were compacted away, it finds nothing, and kstore goes on.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kstore::{Log, LogConfig, StoredRecord, Timestamp};
+
+use crate::judge::{Judge, Verdict};
+use crate::place::{Place, files, open};
+
+/// Later than any epoch that kstore is given here: a leader's epoch never falls.
+const KAFKAS_EPOCH: i32 = 1000;
+
+/// How a log is left before Kafka reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Closed,
+    Dropped,
+}
+
+/// Kafka must read what kstore reads, of the log as it is open (as a kill leaves it), then closed or dropped; taking it
+/// for clean or not. Then both go on: Kafka appends, and kstore reads that. Gives back what all of them read.
+pub(crate) fn assert_kafka_agrees(judge: &mut Judge, place: &Place, log: Log, config: &LogConfig, end: Ending) -> Said {
+    let said = Said::by(&log);
+    let killed = place.copied("killed");
+    said.assert_is(&judge.read_from(&killed, "unclean", said.bounds.0), &killed, "killed");
+    let recovered = open(&place.copied("killed"), config.clone());
+    assert_eq!(Said::by(&recovered), said, "kstore recovers what it had shown");
+    drop(recovered);
+    match end {
+        Ending::Closed => log.close().expect("a clean close"),
+        Ending::Dropped => drop(log),
+    }
+    for shutdown in ["clean", "unclean"] {
+        let copy = place.copied("ended");
+        said.assert_is(&judge.read_from(&copy, shutdown, said.bounds.0), &copy, shutdown);
+    }
+    assert_kstore_goes_on_behind_kafka(judge, place, config, &said);
+    said
+}
+
+fn assert_kstore_goes_on_behind_kafka(judge: &mut Judge, place: &Place, config: &LogConfig, said: &Said) {
+    let shared = place.copied("shared");
+    judge.append(&shared, "clean", 3, KAFKAS_EPOCH);
+    let log = open(&shared, config.clone());
+    let found = Said::by(&log);
+    assert_eq!(found.bounds, (said.bounds.0, said.bounds.1 + 6), "of what both wrote");
+    assert_eq!(found.records[..said.records.len()], said.records[..]);
+    assert_eq!(found.records.len(), said.records.len() + 6);
+    assert_eq!(found.epochs.last(), Some(&(KAFKAS_EPOCH, said.bounds.1)));
+    log.close().expect("a clean close");
+    found.assert_is(&judge.read_from(&shared, "clean", found.bounds.0), &shared, "Kafka, kstore, Kafka");
+}
+
+/// What kstore says about a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) bounds: (u64, u64),
+    pub(crate) epochs: Vec<(i32, u64)>,
+    /// As the judge prints them.
+    pub(crate) records: Vec<String>,
+    /// The answer for each timestamp of a record.
+    times: Vec<(i64, (u64, i64))>,
+}
+
+impl Said {
+    pub(crate) fn by(log: &Log) -> Said {
+        // One that begins at the log end has no batch; both forget it when they open the log.
+        let end = log.log_end_offset();
+        let epochs = log.leader_epochs().into_iter().filter(|&(_, start)| start < end);
+        let epochs = epochs.map(|(epoch, start)| (epoch, start.value())).collect();
+        let records: Vec<StoredRecord> =
+            log.records(log.log_start_offset()..).expect("a range").map(|record| record.expect("readable")).collect();
+        let mut asked: Vec<Timestamp> = records.iter().filter_map(StoredRecord::timestamp).collect();
+        asked.sort();
+        asked.dedup();
+        let answer = |time| {
+            let found = log.offset_for_timestamp(time).expect("a readable log").expect("a record has that time");
+            (time.as_millis(), (found.0.value(), found.1.as_millis()))
+        };
+        Said {
+            bounds: (log.log_start_offset().value(), log.log_end_offset().value()),
+            epochs,
+            records: records.iter().map(line).collect(),
+            times: asked.into_iter().map(answer).collect(),
+        }
+    }
+
+    /// Kafka, which read `dir`, says the same.
+    pub(crate) fn assert_is(&self, kafkas: &Verdict, dir: &Path, what: &str) {
+        assert_eq!(kafkas.bounds, self.bounds, "{what}");
+        assert_eq!(kafkas.records.len(), self.records.len(), "{what}: as many records");
+        for (kafkas, ours) in kafkas.records.iter().zip(&self.records) {
+            assert_eq!(kafkas, ours, "{what}");
+        }
+        assert_eq!(kafkas.epochs, self.epochs, "{what}");
+        let segments = largest_times(dir);
+        let expected: Vec<(i64, Option<(u64, i64)>)> = self
+            .times
+            .iter()
+            .map(|&(time, found)| {
+                (time, Some(found).filter(|&(offset, _)| is_in_first_that_reaches(&segments, time, offset)))
+            })
+            .collect();
+        assert_eq!(kafkas.times, expected, "{what}");
+    }
+}
+
+/// Whether the record lies in the one segment in which Kafka looks.
+fn is_in_first_that_reaches(segments: &[(u64, i64)], time: i64, offset: u64) -> bool {
+    let first = segments.iter().position(|&(_, largest)| largest >= time).expect("a record reaches its own time");
+    offset >= segments[first].0 && segments.get(first + 1).is_none_or(|&(base, _)| offset < base)
+}
+
+/// The base offset of each segment, and the largest time that its batches claim, by their headers alone.
+fn largest_times(dir: &Path) -> Vec<(u64, i64)> {
+    let segments = files(dir, ".log");
+    segments.iter().map(|(name, bytes)| (name[..20].parse().expect("a base offset"), largest_time(bytes))).collect()
+}
+
+fn largest_time(log: &[u8]) -> i64 {
+    let number = |at: usize| i64::from_be_bytes(log[at..at + 8].try_into().expect("eight bytes"));
+    let (mut at, mut largest) = (0, -1);
+    while at + 17 < log.len() {
+        let length = usize::try_from(number(at + 4) & 0xFFFF_FFFF).expect("a length");
+        match log[at + 16] {
+            _ if length == 0 => break,
+            0 => {}
+            1 => largest = largest.max(number(at + 18)),
+            _ => largest = largest.max(number(at + 35)),
+        }
+        at += 12 + length;
+    }
+    largest
+}
+
+/// A record as the judge prints it.
+fn line(record: &StoredRecord) -> String {
+    let text = |bytes: Option<&[u8]>| bytes.map_or("null".to_owned(), |bytes| format!("={}", STANDARD.encode(bytes)));
+    let headers: String =
+        record.headers().map(|(name, value)| format!(" {}:{}", STANDARD.encode(name), text(value))).collect();
+    let time = record.timestamp().map_or(-1, Timestamp::as_millis);
+    format!("{} {time} {} {}{headers}", record.offset(), text(record.key()), text(record.value()))
+}
