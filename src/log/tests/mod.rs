@@ -19,6 +19,7 @@ mod races;
 mod retention;
 mod rolls;
 mod room;
+mod storm;
 mod tail;
 mod times;
 mod timestamps;
