@@ -30,6 +30,8 @@ pub(crate) struct Cursor {
     /// What lies below was given, as far as it was asked for; and of which life of the log it is. Zero before the first.
     given: Offset,
     generation: u64,
+    /// The end as of the last look for a batch.
+    seen_end: Offset,
     up_to: ReadUpTo,
     skip_damaged: bool,
     /// To be reported next.
@@ -58,6 +60,7 @@ impl Cursor {
             from,
             end,
             given: Offset::ZERO,
+            seen_end: Offset::ZERO,
             up_to,
             skip_damaged,
             pending: None,
@@ -82,6 +85,12 @@ impl Cursor {
     /// Looks again where it found the end: the log may have grown.
     pub(crate) fn resume(&mut self) {
         self.finished = false;
+    }
+
+    /// Up to where there was nothing more, where the last look found nothing. The end may lie elsewhere since: a high
+    /// watermark may be put back, and forward again.
+    pub(crate) fn seen_end(&self) -> Offset {
+        self.seen_end
     }
 
     /// Records below are not asked for, or were given already.
@@ -140,6 +149,7 @@ impl Cursor {
                 Err(error) => matches!(error, Error::Corrupt { .. }),
             };
             if is_damaged && self.is_at_end() {
+                self.seen_end = self.seen_end.min(self.end());
                 return Ok(None);
             }
             if is_damaged && self.leave_if_outdated() {
@@ -164,6 +174,7 @@ impl Cursor {
                 return Err(Error::Closed);
             }
             let (from, end) = (self.from, self.end());
+            self.seen_end = end;
             if self.given >= self.end {
                 // All that was asked for was given, and belongs together.
                 return Ok(None);
@@ -199,6 +210,7 @@ impl Cursor {
                 }
                 Err(error @ Error::Corrupt { .. }) => {
                     if self.is_at_end() {
+                        self.seen_end = end.min(self.end());
                         return Ok(None);
                     }
                     if !self.leave_if_outdated() && !self.pass_damage_below()? {

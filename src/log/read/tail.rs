@@ -179,13 +179,15 @@ impl Tailer {
             }
             let mut awaited = self.next;
             if self.begin()? {
-                let seen = self.core.end_for(self.up_to);
                 let record = self.read_ahead()?;
                 // After the reading: it may have gone on in a later life of the log.
                 if self.leave_if_outdated()? {
                     continue;
                 }
-                awaited = awaited.max(seen);
+                if let Some(cursor) = &self.cursor {
+                    // What was searched in vain; where offsets are missing that is more than what was given.
+                    awaited = awaited.max(cursor.seen_end());
+                }
                 if let Some(record) = record {
                     if record.offset() < self.core.end_for(self.up_to) {
                         self.next = behind(record.offset());

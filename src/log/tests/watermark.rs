@@ -1,6 +1,7 @@
 //! The high watermark: set, clamped, raised, lowered, and what readers see below it.
 
 use super::bench::{append, at, disk, fill, opened, small, values};
+use super::races::watched;
 use crate::error::Error;
 use crate::fs::sim::{CallKind, Fault, FaultKind};
 use crate::log::ReadUpTo;
@@ -87,4 +88,28 @@ fn reads_up_to_it_go_on_across_rolls() {
         assert_eq!(last.next_offset(), at(end));
     }
     assert_eq!(values(&log).len(), 12);
+}
+
+// Story: a tailer took note of the high watermark before it looked for records. One that was put back in between, and
+// then forward by less, left it asleep until the high watermark came to where it had been.
+#[test]
+fn a_tailer_is_given_what_the_high_watermark_shows_however_often_it_is_put_back() {
+    watched("a tailer", || {
+        let log = opened(&disk(), small().segment_bytes(1 << 20));
+        fill(&log, 0..64);
+        let mut tailer = log.reader().up_to(ReadUpTo::HighWatermark).tail(at(0));
+        log.set_high_watermark(at(0)).expect("open");
+        for shown in 1..=60 {
+            std::thread::scope(|scope| {
+                let following = scope.spawn(|| tailer.next());
+                for _ in 0..5000 {
+                    log.set_high_watermark(at(63)).expect("open");
+                    log.set_high_watermark(at(0)).expect("open");
+                }
+                log.set_high_watermark(at(shown)).expect("open");
+                let record = following.join().expect("no panic").expect("one").expect("no error");
+                assert_eq!(record.offset(), at(shown - 1));
+            });
+        }
+    });
 }
