@@ -126,6 +126,42 @@ fn whenever_the_power_goes_in_a_truncation_the_log_is_between_before_and_after()
     }
 }
 
+// A log that began inside a batch or a segment could be neither begun anew nor cut within that batch: the state that is
+// written on the way said that it ends before it begins, and was refused by its own assertion.
+// Rows 280, 283.
+#[test]
+fn a_log_that_begins_inside_a_batch_is_cut_and_begun_anew_and_a_crash_brings_nothing_back_below() {
+    const START: u64 = 4;
+    for config in configs() {
+        for cut in [Cut::To(4), Cut::To(5), Cut::To(8), Cut::Reset(0), Cut::Reset(4), Cut::Reset(5), Cut::Reset(100)] {
+            for calls in 0.. {
+                let (disk, log) = prepared(&config, END);
+                log.delete_records_before(at(START)).expect("a healthy disk");
+                log.sync().expect("a healthy disk");
+                disk.power_off_after(calls);
+                let done = cut.perform(&log).is_ok();
+                let case = format!("{cut:?}, {calls} calls, {:?}", config.write_mode);
+                for image in disk.every_image(CrashStrength::Strict).take(MOST_IMAGES) {
+                    let log = opened(&image, config.clone());
+                    let found = values(&log);
+                    let kept: Vec<u64> = cut.kept(END).into_iter().filter(|&value| value >= START).collect();
+                    let before = (START..END).collect::<Vec<u64>>();
+                    assert!(before.starts_with(&found) && found.starts_with(&kept), "{case}: {found:?}");
+                    assert!(!done || found == kept, "{case}: {found:?}");
+                    let begins_anew =
+                        if let Cut::Reset(start) = cut { log.log_start_offset() == at(start) } else { false };
+                    assert!(log.log_start_offset() == at(START) || begins_anew, "{case}: {}", log.log_start_offset());
+                    let end = log.log_end_offset();
+                    assert_eq!(append(&log, 777).expect("there is room").base_offset(), end, "{case}");
+                }
+                if done {
+                    break;
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_call_that_fails_in_a_truncation_leaves_the_log_as_it_was_or_to_be_reopened() {
     let kinds = [FaultKind::InputOutput, FaultKind::NoSpace, FaultKind::TooManyOpen];
