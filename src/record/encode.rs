@@ -22,8 +22,11 @@ const MOST_BYTES: u64 = i32::MAX as u64 + OVERHEAD_BYTES as u64;
 const RECORD_ATTRIBUTES: u8 = 0;
 /// The length of a null key or value.
 const NULL: i32 = -1;
+/// The timestamp of what has none.
+const NO_TIMESTAMP: i64 = -1;
 
-/// Collects records and encodes them as one batch, for [`append_built`](crate::Log::append_built).
+/// Collects records and encodes them as one batch, for [`append_built`](crate::Log::append_built), or as a producer does for
+/// a log elsewhere.
 ///
 /// It keeps its memory: reuse one builder and it soon allocates nothing.
 pub struct BatchBuilder {
@@ -140,6 +143,37 @@ impl BatchBuilder {
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         if self.count == 0 { 0 } else { self.encoded.len() }
+    }
+
+    /// The records as one encoded batch, as a producer sends it to whoever calls
+    /// [`append_batch`](crate::Log::append_batch): base offset 0, no epoch, no producer. There is no clock here, so a record
+    /// without a timestamp has none in the batch either. Without records there are no bytes.
+    ///
+    /// The records stay; [`BatchBuilder::clear`] makes room for the next batch.
+    ///
+    /// ```
+    /// use kstore::{AppendOptions, BatchBuilder, Compression, Log, LogConfig, Record};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let log = Log::open(dir.path(), LogConfig::default())?;
+    /// let mut builder = BatchBuilder::new(Compression::None);
+    /// builder.push(Record::new("o-7", "paid"))?;
+    /// let sent = builder.encode()?.to_vec();
+    /// // Elsewhere, where the log is:
+    /// log.append_batch(&AppendOptions::default(), &sent)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::BatchTooLarge`] beyond the format's 2^31 − 1 bytes, [`Error::UnsupportedCompression`].
+    pub fn encode(&mut self) -> Result<&[u8]> {
+        if self.is_empty() {
+            return Ok(&[]);
+        }
+        let stamp = BatchStamp { now: Timestamp::from_millis(NO_TIMESTAMP), ..BatchStamp::default() };
+        self.finish(&stamp).map(|batch| &*batch)
     }
 
     /// Forgets the records and keeps the memory.
