@@ -95,6 +95,13 @@ impl<'a> World<'a> {
             Step::AppendAsFollower => self.append_as_follower(),
             // What a failed sync leaves of a removed name is the window that rule 29 cannot close either.
             Step::TruncateTo | Step::TruncateToBatch | Step::ResetTo if self.sync_will_fail => {}
+            // Refused, as every change of a failed log; `recover_in_place` asks for one.
+            Step::TruncateTo
+            | Step::TruncateToBatch
+            | Step::ResetTo
+            | Step::DeleteRecordsBefore
+            | Step::DeleteOldSegments
+                if self.log.stats().failed => {}
             Step::TruncateTo => self.truncate_to(),
             Step::TruncateToBatch => self.truncate_to_batch(),
             Step::ResetTo => self.reset_to(),
