@@ -298,8 +298,12 @@ impl Shared {
         let high_watermark = self.core.end_for(ReadUpTo::HighWatermark);
         let count = excess_segments(&config, used + config.segment_bytes.max(size_bytes), &facts, high_watermark);
         if count == 0 {
-            // Another append may have made room; if not, nothing may go.
-            return if used + size_bytes <= limit_bytes { Ok(()) } else { Err(full) };
+            // Another append may have made room. If not, the active segment is too large, as it may be after the limit was
+            // lowered: it goes once a new one is begun. Above the high watermark it may not.
+            let end = facts.last().map_or(Offset::ZERO, |active| active.end);
+            let has_room = used + size_bytes <= limit_bytes;
+            let may_go = end <= high_watermark;
+            return if has_room || (may_go && self.roll_if_it_ends_at(end)?) { Ok(()) } else { Err(full) };
         }
         let first_base = facts[count - 1].end;
         self.delete_front(&mut deletion, (first_base.max(self.core.log_start()), first_base), true)?;

@@ -87,6 +87,49 @@ fn a_limit_can_be_set_lowered_and_taken_away_while_the_log_is_open() {
     assert_eq!(values(&log).last(), Some(&79));
 }
 
+// A device's cap was lowered below what the active segment had grown to under the old one: no segment could be dropped,
+// so every append was refused, for ever.
+#[test]
+fn an_active_segment_larger_than_a_lowered_limit_goes_as_well() {
+    for mode in [WriteMode::Write, WriteMode::Preallocated] {
+        for policy in [SyncPolicy::Never, SyncPolicy::Always] {
+            for is_reopened in [true, false] {
+                let disk = disk();
+                let large = small().segment_bytes(1 << 20).write_mode(mode).sync_policy(policy);
+                let log = opened(&disk, large);
+                fill(&log, 0..40);
+                let lower = |config: LogConfig| config.segment_bytes(300).max_bytes(CAP, WhenFull::DropOldest);
+                let log = if is_reopened {
+                    log.close().expect("a healthy disk");
+                    opened(&disk, lower(small().write_mode(mode).sync_policy(policy)))
+                } else {
+                    log.update_config(lower).expect("sound values");
+                    log
+                };
+                for value in 40..80 {
+                    append(&log, value).unwrap_or_else(|error| panic!("{mode:?} {policy:?} {is_reopened}: {error}"));
+                    assert!(log_bytes(&disk) <= CAP, "{mode:?} {policy:?} {is_reopened}: {}", log_bytes(&disk));
+                }
+                assert_eq!(values(&log), (log.log_start_offset().value()..80).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_active_segment_that_is_too_large_stays_while_it_reaches_above_the_high_watermark() {
+    let disk = disk();
+    let log = opened(&disk, small().segment_bytes(1 << 20));
+    fill(&log, 0..40);
+    log.set_high_watermark(at(39)).expect("in the log");
+    log.update_config(|config| config.segment_bytes(300).max_bytes(CAP, WhenFull::DropOldest)).expect("sound values");
+    assert!(matches!(append(&log, 40), Err(Error::LogFull { .. })));
+    assert_eq!(super::bench::bases(&log), [0], "nothing is begun that would not help");
+    log.set_high_watermark(at(40)).expect("in the log");
+    append(&log, 40).expect("it may go");
+    assert_eq!(values(&log), [40]);
+}
+
 #[test]
 fn a_batch_as_large_as_a_segment_always_finds_room() {
     let disk = disk();
