@@ -56,15 +56,20 @@ fn buffer_end(dir: &Path) -> u64 {
     }
 }
 
-fn start(dir: &Path, options: &[&str]) -> Child {
-    let mut command = program("store_and_forward");
-    let command = command.arg(dir).args(options).stdin(Stdio::null()).stdout(Stdio::piped());
-    command.stderr(Stdio::null()).spawn().expect("it starts")
+/// A run that goes on until it is dropped, which is by `kill -9`.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().expect("a child of ours");
+        self.0.wait().expect("it was killed");
+    }
 }
 
-fn kill(mut child: Child) {
-    child.kill().expect("a child of ours");
-    child.wait().expect("it was killed");
+fn start(dir: &Path, options: &[&str]) -> Running {
+    let mut command = program("store_and_forward");
+    let command = command.arg(dir).args(options).stdin(Stdio::null()).stdout(Stdio::piped());
+    Running(command.stderr(Stdio::null()).spawn().expect("it starts"))
 }
 
 #[test]
@@ -111,7 +116,7 @@ fn what_the_cap_dropped_is_told_and_the_rest_is_there() {
         while buffer_end(folder.path()) < 4000 {
             std::thread::sleep(Duration::from_millis(10));
         }
-        kill(child);
+        drop(child);
         let size = |entry: std::io::Result<std::fs::DirEntry>| {
             let path = entry.expect("a readable folder").path();
             if path.extension().is_some_and(|end| end == "log") { path.metadata().expect("a file").len() } else { 0 }
@@ -141,7 +146,7 @@ fn both_sides_are_killed_again_and_again_and_go_on() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             std::thread::sleep(Duration::from_millis(7 * round));
-            kill(child);
+            drop(child);
             ends.push(buffer_end(folder.path()));
         }
         assert!(ends.is_sorted() && ends[5] < 12_000, "{ends:?}");
@@ -155,10 +160,10 @@ fn both_sides_are_killed_again_and_again_and_go_on() {
 }
 
 /// A receiver of its own, and where it listens.
-fn start_receiver(dir: &Path) -> (Child, String) {
+fn start_receiver(dir: &Path) -> (Running, String) {
     let mut child = start(dir, &["--receiver"]);
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("UTF-8");
+    BufReader::new(child.0.stdout.take().expect("a pipe")).read_line(&mut line).expect("UTF-8");
     let address = line.trim_end().strip_prefix("listening on ").expect("an address").to_owned();
     (child, address)
 }
@@ -181,13 +186,13 @@ fn the_sides_may_be_two_processes_and_the_receiver_bears_with_strangers() {
     let options = ["--records", "2000", "--breaks", "4", "--forward-to", &address];
     let line = kept(folder.path(), &options);
     assert_eq!([&line["received"], &line["duplicates"], &line["breaks"]], [2000, 0, 4]);
-    kill(receiver);
+    drop(receiver);
     // What was acknowledged is there after the kill, and the other receiver goes on.
     assert_eq!(received(folder.path()).len(), 2000);
     let (receiver, address) = start_receiver(folder.path());
     let line = kept(folder.path(), &["--records", "2100", "--breaks", "0", "--forward-to", &address]);
     assert_eq!([&line["received"], &line["sent"]], [2100, 100]);
-    kill(receiver);
+    drop(receiver);
 }
 
 #[test]
