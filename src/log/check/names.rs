@@ -4,7 +4,7 @@
 //! their deletion, a checkpoint being replaced) is a note while somebody holds the directory's lock.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
@@ -85,7 +85,7 @@ fn tell_leftover(report: &mut IntegrityReport, path: &Path, kind: SegmentFile, s
     report.add(severity, path, None, None, FindingKind::Leftover { suffix: stage.suffix() });
 }
 
-fn tell_orphan(report: &mut IntegrityReport, path: &PathBuf, base: Offset, live: bool) {
+fn tell_orphan(report: &mut IntegrityReport, path: &Path, base: Offset, live: bool) {
     let severity = if live { Severity::Note } else { Severity::Warning };
     report.add(severity, path, None, Some(base), FindingKind::OrphanIndex);
 }
