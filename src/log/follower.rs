@@ -76,9 +76,8 @@ impl Shared {
         }
         if let Err(error) = written {
             if written_end > log_end {
-                // The log end is to say how far it got, also where readers wait for the sync. What the sync says is told by
-                // the next call.
-                drop(self.keep_policy(&options, &config, written_end, generation));
+                // The log end is to say how far it got, also where readers wait for the sync.
+                self.keep_policy(&options, &config, written_end, generation)?;
             }
             return Err(error);
         }

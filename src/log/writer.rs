@@ -169,8 +169,7 @@ impl Writer {
     pub(super) fn allow_gaps(&mut self) -> Result<()> {
         if !self.state.gaps_allowed {
             let state = State { gaps_allowed: true, ..self.state };
-            self.state_file.write(&state)?;
-            self.state_file.sync()?;
+            self.write_both_slots(&state)?;
             self.state = state;
         }
         Ok(())
@@ -333,16 +332,22 @@ impl Writer {
                 ..state
             };
         }
-        // Both slots: whichever of the writes that follow is torn, no state comes back that claims what is cut off.
-        for _ in 0..2 {
-            self.state_file.write(&state)?;
-            self.state_file.sync()?;
-        }
+        self.write_both_slots(&state)?;
         // Not before: what was not made durable is lowered again by whoever tries again.
         self.state = state;
         self.durable_log_start = log_start;
         self.first_base = self.first_base.min(state.recovery_point.segment_base);
         self.durable_first_base = self.first_base;
+        Ok(())
+    }
+
+    /// Whichever of the writes that follow is torn: no state comes back that claims what is cut off, or that offsets have
+    /// no gaps.
+    fn write_both_slots(&mut self, state: &State) -> Result<()> {
+        for _ in 0..2 {
+            self.state_file.write(state)?;
+            self.state_file.sync()?;
+        }
         Ok(())
     }
 

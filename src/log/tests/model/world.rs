@@ -110,6 +110,8 @@ impl<'a> World<'a> {
             Step::Hold => self.held.take(&self.log, &self.expected, &mut self.chance),
             Step::ReadHeld => self.held.check(&self.expected, self.disk.is_off() || self.faults_may_strike()),
             Step::Tick => self.disk.advance(Duration::from_millis(self.chance.below(40))),
+            // What a change that failed half way left is judged when the log was opened again.
+            Step::Read if self.expected.unsettled.is_some() => {}
             Step::Read => {
                 let read = self.expected.check_range(&self.log, &mut self.chance);
                 assert!(read.is_ok() || self.disk.is_off() || self.faults_may_strike(), "{read:?}");
@@ -160,7 +162,10 @@ impl<'a> World<'a> {
         self.append(Step::AppendSynced);
         self.log.close().expect("a healthy log closes");
         self.reopen_checked(self.expected.acknowledged);
-        assert_eq!(self.log.recovery_report().trust, crate::log::Trust::Clean);
+        // Segments below the log start that nobody had deleted yet go at the opening, which then looks at the rest, too.
+        let report = self.log.recovery_report();
+        assert!(report.trust == crate::log::Trust::Clean || !report.leftovers.is_empty(), "{report:?}");
+        assert_eq!(report.scanned_bytes, 0, "what was closed cleanly is not read again");
         self.log.close().expect("a healthy log closes");
     }
 
