@@ -9,7 +9,7 @@
 //! 2. write what every cursor is at into it, each as a replacement: some of the replacements, which say what the changes
 //!    before them add up to;
 //! 3. sync: the same, and durable;
-//! 4. remove the segments before it, the oldest first, each durably before the next: fewer of the changes before the
+//! 4. delete the segments before it as any log does (`log/deletion.rs`), the oldest first: fewer of the changes before the
 //!    replacements. There is never a hole in what is left.
 
 use std::path::Path;
