@@ -178,10 +178,11 @@ fn that_offsets_may_be_missing_is_durable_before_the_first_gap_and_a_log_without
     disk.set_tracing(true);
     log.append_as_follower(&one(5)).expect("there is room");
     let changes = disk.trace().into_iter().filter(|entry| entry.call.is_change());
-    let order: Vec<_> = changes.map(|entry| (entry.call, entry.path)).take(3).collect();
+    let order: Vec<_> = changes.map(|entry| (entry.call, entry.path)).take(5).collect();
     let (state, log_file) = (state_path(), log_path(0));
-    assert_eq!(order[..2], [(CallKind::WriteAt, state.clone()), (CallKind::SyncData, state)]);
-    assert_eq!(order[2].1, log_file);
+    let [write, sync] = [(CallKind::WriteAt, state.clone()), (CallKind::SyncData, state)];
+    assert_eq!(order[..4], [write.clone(), sync.clone(), write, sync], "both slots");
+    assert_eq!(order[4].1, log_file);
 }
 
 // Row 139.

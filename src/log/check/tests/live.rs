@@ -5,6 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::error::Error;
 
+struct EndAtDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndAtDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_check_beside_appends_rolls_and_syncs_finds_nothing() {
     let disk = SimDisk::in_memory(1);
@@ -17,6 +25,8 @@ fn a_check_beside_appends_rolls_and_syncs_finds_nothing() {
                 log.sync().expect("a healthy disk");
             }
         });
+        // Also where an assertion fails: else the other thread would go on for ever.
+        let _end = EndAtDrop(&ends);
         for _ in 0..30 {
             let report = log.check_integrity().expect("an open log");
             assert_eq!(kinds(&report, Severity::Warning), Vec::<&str>::new(), "{}", report.to_json());
@@ -24,7 +34,6 @@ fn a_check_beside_appends_rolls_and_syncs_finds_nothing() {
             let report = check(&disk);
             assert!(report.live && report.is_clean(), "{}", report.to_json());
         }
-        ends.store(true, Ordering::Relaxed);
     });
     log.close().expect("a healthy disk");
     assert_eq!(kinds(&check(&disk), Severity::Warning), Vec::<&str>::new());
