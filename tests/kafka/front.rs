@@ -59,7 +59,8 @@ fn kafka_reads_a_log_whose_first_records_were_deleted() {
 #[test]
 fn kafka_reads_a_log_whose_old_segments_were_deleted() {
     let Some(mut judge) = Judge::start() else { return };
-    let by: [(&str, fn(LogConfig) -> LogConfig, i64); 3] = [
+    type Limit = fn(LogConfig) -> LogConfig;
+    let by: [(&str, Limit, i64); 3] = [
         ("size", |config| config.retention_bytes(14_000), 0),
         ("time", |config| config.retention_ms(1500), 3000),
         ("time, all", |config| config.retention_ms(1000), 60_000),
