@@ -16,7 +16,6 @@ mod agreement;
 mod both_ways;
 mod following;
 mod front;
-mod golden_copies;
 mod judge;
 mod killed;
 mod leftovers;
