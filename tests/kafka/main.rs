@@ -7,8 +7,6 @@
 #![allow(clippy::disallowed_methods, reason = "the seam is for the engine; this is about Kafka")]
 #![allow(dead_code, reason = "each test takes what it needs of the shared support")]
 
-#[path = "../support/golden.rs"]
-mod golden;
 #[path = "../support/site.rs"]
 mod site;
 
