@@ -18,8 +18,12 @@ const SEGMENT_BYTES: u64 = 100;
 fn log_of(dir: &Path, segments: u64) -> Outcome<Log> {
     let config = LogConfig::default().segment_bytes(SEGMENT_BYTES).worker(Worker::Caller);
     let log = Log::open(dir, config)?;
-    for _ in 0..segments {
+    for segment in 0..segments {
         log.append(&[Record::value("a record")])?;
+        // Segments that are not durable yet keep their files open.
+        if segment % 500 == 499 {
+            log.sync()?;
+        }
     }
     log.sync()?;
     Ok(log)
