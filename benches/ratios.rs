@@ -120,7 +120,7 @@ fn measure(work: &mut dyn Work, rounds: usize) -> Outcome<Figures> {
     work.raw()?;
     work.kstore()?;
     let (mut raw, mut kstore) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
+    for _ in 0..rounds.min(work.most_rounds()) {
         raw.push(work.raw()?);
         kstore.push(work.kstore()?);
     }

@@ -8,16 +8,20 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use kstore::{Log, LogConfig, Record, Timestamp, Worker};
+use tempfile::TempDir;
 
 use super::{Cost, Outcome, Work};
 
 /// Fills a segment with one record.
 const SEGMENT_BYTES: u64 = 100;
 
+fn config() -> LogConfig {
+    LogConfig::default().segment_bytes(SEGMENT_BYTES).worker(Worker::Caller)
+}
+
 /// A log of many segments, each of one record.
 fn log_of(dir: &Path, segments: u64) -> Outcome<Log> {
-    let config = LogConfig::default().segment_bytes(SEGMENT_BYTES).worker(Worker::Caller);
-    let log = Log::open(dir, config)?;
+    let log = Log::open(dir, config())?;
     for segment in 0..segments {
         log.append(&[Record::value("a record")])?;
         // Segments that are not durable yet keep their files open.
@@ -37,12 +41,27 @@ fn now() -> Outcome<Timestamp> {
 /// Deletes all segments of a log but the last.
 pub(super) struct DeleteAll {
     dir: PathBuf,
+    /// A closed log, of which each round changes a copy.
+    whole: PathBuf,
     segments: u64,
 }
 
 impl DeleteAll {
-    pub(super) fn new(dir: &Path, segments: u64) -> DeleteAll {
-        DeleteAll { dir: dir.to_path_buf(), segments }
+    pub(super) fn new(dir: &Path, segments: u64) -> Outcome<DeleteAll> {
+        let whole = dir.join("whole");
+        log_of(&whole, segments)?.close()?;
+        Ok(DeleteAll { dir: dir.to_path_buf(), whole, segments })
+    }
+
+    fn copy(&self) -> Outcome<TempDir> {
+        let copy = tempfile::tempdir_in(&self.dir)?;
+        for entry in std::fs::read_dir(&self.whole)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                std::fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
+            }
+        }
+        Ok(copy)
     }
 }
 
@@ -51,11 +70,13 @@ impl Work for DeleteAll {
         self.segments
     }
 
+    fn most_rounds(&self) -> usize {
+        3
+    }
+
     fn raw(&mut self) -> Outcome<Cost> {
-        let dir = tempfile::tempdir_in(&self.dir)?;
-        let log = log_of(dir.path(), self.segments)?;
+        let dir = self.copy()?;
         let files = super::scan::log_files(dir.path())?;
-        log.close()?;
         let state = File::create(dir.path().join("one more"))?;
         let (cost, ()) = Cost::of(|| {
             state.set_len(4096)?;
@@ -72,9 +93,9 @@ impl Work for DeleteAll {
     }
 
     fn kstore(&mut self) -> Outcome<Cost> {
-        let dir = tempfile::tempdir_in(&self.dir)?;
-        let log = log_of(dir.path(), self.segments)?;
-        log.update_config(|config| config.retention_bytes(SEGMENT_BYTES / 2))?;
+        let dir = self.copy()?;
+        let config = config().retention_bytes(SEGMENT_BYTES / 2);
+        let log = Log::open(dir.path(), config)?;
         let (cost, deleted) = Cost::of(|| Ok(log.delete_old_segments(now()?)?))?;
         assert_eq!(deleted.segments, self.segments - 1, "the last one stays");
         log.close()?;
