@@ -390,12 +390,7 @@ impl Shared {
         match failure {
             AppendFailure::Unchanged(error @ Error::StorageFull { .. }) => error,
             AppendFailure::Unchanged(error) if is_harmless(&error) => error,
-            AppendFailure::Unchanged(error) | AppendFailure::Unknown(error) => {
-                let cause = Arc::new(error);
-                self.mark_failed(writer, &cause);
-                self.shut_failed(&cause);
-                Error::Failed { cause }
-            }
+            AppendFailure::Unchanged(error) | AppendFailure::Unknown(error) => self.fail_with(writer, error),
         }
     }
 

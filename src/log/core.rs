@@ -119,15 +119,10 @@ impl Cuts {
         }
     }
 
-    /// Where the lowest truncation since a generation ended the log.
-    fn lowest(&self, since: u64) -> Option<Offset> {
-        let cuts = self.generation_and_end.iter().filter(|&&(generation, _)| generation > since);
-        cuts.map(|&(_, end)| end).min()
-    }
-
-    /// The same, if it is below `offset`.
+    /// Where the lowest truncation since a generation ended the log, if that is below `offset`.
     fn below(&self, offset: Offset, since: u64) -> Option<Offset> {
-        self.lowest(since).filter(|&end| end < offset)
+        let cuts = self.generation_and_end.iter().filter(|&&(generation, _)| generation > since);
+        cuts.map(|&(_, end)| end).min().filter(|&end| end < offset)
     }
 }
 
@@ -225,7 +220,7 @@ impl Core {
     }
 
     /// Tells readers that what they hold of the log may be outdated: from `end` on, everything is, even if the log has
-    /// grown beyond that since they looked. The log end was put there before. Everyone who waits is to be woken after.
+    /// grown beyond that since they looked. Everyone who waits is to be woken once the log end is there.
     pub(crate) fn begin_generation(&self, end: Offset) {
         self.high_watermark.lower_to(end);
         self.cuts.lock().note(self.generation() + 1, end);
@@ -249,12 +244,9 @@ impl Core {
         {
             return false;
         }
-        let generation = self.generation() + 1;
-        self.high_watermark.lower_to(truncated.cut);
-        self.cuts.lock().note(generation, truncated.cut);
         // Counted before the change and after it: who looks at the number before he looks for a segment, and finds it
         // the same afterwards, has found the segment that goes with it.
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.begin_generation(truncated.cut);
         self.log_end.fetch_min(truncated.end.value(), Ordering::AcqRel);
         self.synced.fetch_min(truncated.end.value(), Ordering::AcqRel);
         self.log_start.store(truncated.log_start.value(), Ordering::Release);

@@ -248,12 +248,25 @@ impl Shared {
         Ok(())
     }
 
-    /// Fails the log for a sync that failed outside of a turn.
-    pub(super) fn fail(&self, error: Error) -> Error {
-        let cause = Arc::new(error);
-        self.mark_failed(&mut self.writer.lock(), &cause);
+    /// Fails the log for what went wrong outside of a turn: it is in a state between, or its disk cannot be trusted.
+    pub(super) fn fail_with(&self, writer: &mut super::writer::Writer, error: Error) -> Error {
+        let cause = match error {
+            Error::Failed { cause } => cause,
+            error => Arc::new(error),
+        };
+        self.mark_failed(writer, &cause);
         self.shut_failed(&cause);
         Error::Failed { cause }
+    }
+
+    /// A sync that failed fails the log; another error leaves it as it is.
+    pub(super) fn fail_if_unsynced(&self, writer: &mut super::writer::Writer, error: Error) -> Error {
+        if error.is_failed_sync() { self.fail_with(writer, error) } else { error }
+    }
+
+    /// As [`Shared::fail_with`], for who does not hold the writer mutex.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        self.fail_with(&mut self.writer.lock(), error)
     }
 
     /// Tells everyone who waits for a sync that a write failed.

@@ -147,16 +147,8 @@ impl Shared {
             headers.clone().try_for_each(|header| learn(&mut next, header))?;
             next
         };
-        self.replace_epochs(next).map_err(|error| {
-            if !error.is_failed_sync() {
-                return error;
-            }
-            // The directory's pages may be gone: what the next sync says of them means nothing (rule 17).
-            let cause = Arc::new(error);
-            self.mark_failed(writer, &cause);
-            self.shut_failed(&cause);
-            Error::Failed { cause }
-        })
+        // The directory's pages may be gone: what the next sync says of them means nothing (rule 17).
+        self.replace_epochs(next).map_err(|error| self.fail_if_unsynced(writer, error))
     }
 
     /// Drops the epochs that begin at or above `end`, durably. For a truncation, after the log was cut; also for one at

@@ -198,11 +198,6 @@ impl Shared {
         self.cut_epochs_from_end(end)
     }
 
-    /// A sync that failed fails the log; another error leaves it as it is.
-    fn fail_if_unsynced(&self, writer: &mut Writer, error: Error) -> Error {
-        if error.is_failed_sync() { self.fail_with(writer, error) } else { error }
-    }
-
     fn truncate_locked(&self, writer: &mut Writer, end: Offset, unit: Unit) -> Result<Offset> {
         writer.begin_session()?;
         writer.growth_limit = None;
@@ -440,17 +435,6 @@ impl Shared {
             }
         }
         Ok(())
-    }
-
-    /// The log is in a state between, or its disk cannot be trusted.
-    fn fail_with(&self, writer: &mut Writer, error: Error) -> Error {
-        let cause = match error {
-            Error::Failed { cause } => cause,
-            error => Arc::new(error),
-        };
-        self.mark_failed(writer, &cause);
-        self.shut_failed(&cause);
-        Error::Failed { cause }
     }
 
     fn reset(&self, start: Offset) -> Result<()> {

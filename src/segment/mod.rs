@@ -224,49 +224,6 @@ impl Segment {
         ours && alone
     }
 
-    /// The largest timestamp of a segment that takes no more batches; `None` if no record has one. Remembered once known.
-    ///
-    /// The last entry of the time index says how much of the file need not be looked at: nothing up to its offset is later.
-    /// What lies behind it is walked, header by header, for a full disk may have kept later entries out.
-    pub(crate) fn largest_timestamp(&self, env: &Env) -> Result<Option<Timestamp>> {
-        if let Some(known) = self.largest_timestamp.get() {
-            return Ok(*known);
-        }
-        let (handles, opened) = self.open(env)?;
-        let found = self.find_largest_timestamp(&handles);
-        if opened {
-            self.close_handles();
-        }
-        let found = found?;
-        Ok(*self.largest_timestamp.get_or_init(|| found))
-    }
-
-    /// Remembers the largest timestamp of a segment that was just sealed.
-    pub(crate) fn note_largest_timestamp(&self, largest: Option<Timestamp>) {
-        self.largest_timestamp.get_or_init(|| largest);
-    }
-
-    fn find_largest_timestamp(&self, handles: &Handles) -> Result<Option<Timestamp>> {
-        let entry = handles.time_index.as_ref().and_then(|index| index.last().ok().flatten());
-        let confirmed = match entry {
-            Some(entry) => self.find(handles, entry.offset)?.filter(|(_, header)| {
-                header.last_offset() == entry.offset && header.max_timestamp == entry.timestamp.as_millis()
-            }),
-            None => None,
-        };
-        // An entry that no batch confirms says nothing (rule 25).
-        let mut scan = match confirmed {
-            Some((scan, _)) => scan,
-            None => Scanner::new(Arc::clone(&handles.log), Position::ZERO, self.published()),
-        };
-        let mut largest = None;
-        while let Some(header) = scan.peek()? {
-            largest = largest.max(header.max_timestamp());
-            scan.skip(&header);
-        }
-        Ok(largest)
-    }
-
     /// A scan that begins at or before the batch that holds `target`, at the best place the offset index knows.
     pub(crate) fn scan_towards(&self, handles: &Handles, target: Offset) -> Result<Scanner> {
         let end = self.published();

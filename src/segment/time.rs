@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use crate::error::Result;
 use crate::fs::Env;
 use crate::index::{TimeEntry, TimeIndex};
-use crate::offset::{Offset, Timestamp};
+use crate::offset::{Offset, Position, Timestamp};
 use crate::record::BatchHeader;
 
-use super::Segment;
+use super::{Handles, Scanner, Segment};
 
 /// The format's "no timestamp": a bound below every time.
 pub(crate) const NO_TIMESTAMP: Timestamp = Timestamp::from_millis(-1);
@@ -65,11 +65,8 @@ impl Segment {
                 Some(handles) => handles,
                 None => Arc::new(self.open_files(env)?),
             };
-            let mut scan = self.scan_towards(&handles, last.map_or(self.base(), |entry| entry.offset))?;
-            while let Some(header) = scan.peek()? {
-                bound = bound.max(Timestamp::from_millis(header.max_timestamp));
-                scan.skip(&header);
-            }
+            let scan = self.scan_towards(&handles, last.map_or(self.base(), |entry| entry.offset))?;
+            bound = bound.max(latest(scan)?.unwrap_or(NO_TIMESTAMP));
         }
         // The last segment may take more, without a word from whoever writes it.
         if next.is_some() {
@@ -78,9 +75,45 @@ impl Segment {
         Ok(bound)
     }
 
+    /// The largest timestamp of a segment that takes no more batches; `None` if no record has one. Remembered once known.
+    ///
+    /// The last entry of the time index says how much of the file need not be looked at: nothing up to its offset is later.
+    /// What lies behind it is walked, header by header, for a full disk may have kept later entries out.
+    pub(crate) fn largest_timestamp(&self, env: &Env) -> Result<Option<Timestamp>> {
+        if let Some(known) = self.largest_timestamp.get() {
+            return Ok(*known);
+        }
+        let (handles, opened) = self.open(env)?;
+        let found = self.find_largest_timestamp(&handles);
+        if opened {
+            self.close_handles();
+        }
+        let found = found?;
+        Ok(*self.largest_timestamp.get_or_init(|| found))
+    }
+
+    /// Remembers the largest timestamp of a segment that was just sealed.
+    pub(crate) fn note_largest_timestamp(&self, largest: Option<Timestamp>) {
+        self.largest_timestamp.get_or_init(|| largest);
+    }
+
+    fn find_largest_timestamp(&self, handles: &Handles) -> Result<Option<Timestamp>> {
+        let entry = handles.time_index.as_ref().and_then(|index| index.last().ok().flatten());
+        let confirmed = match entry {
+            Some(entry) => self.find(handles, entry.offset)?.filter(|(_, header)| is_time_entry_of(&entry, header)),
+            None => None,
+        };
+        // An entry that no batch confirms says nothing (rule 25).
+        let scan = match confirmed {
+            Some((scan, _)) => scan,
+            None => Scanner::new(Arc::clone(&handles.log), Position::ZERO, self.published()),
+        };
+        latest(scan)
+    }
+
     /// An entry of the time index up to whose offset no record is as late as `target`: a search may begin at its batch,
     /// and finds out there whether the entry is right.
-    pub(crate) fn time_floor(&self, handles: &super::Handles, target: Timestamp) -> Option<TimeEntry> {
+    pub(crate) fn time_floor(&self, handles: &Handles, target: Timestamp) -> Option<TimeEntry> {
         // Entry (T, O) says that no record up to O is later than T, so that nothing up to O can match if T < target.
         let earlier = Timestamp::from_millis(target.as_millis().checked_sub(1)?);
         handles.time_index.as_ref()?.lookup(earlier).ok().flatten()
@@ -90,6 +123,16 @@ impl Segment {
         let path = self.time_index_path.as_ref()?;
         TimeIndex::open_sealed(env, path, self.base(), None).ok().map(Arc::new)
     }
+}
+
+/// The latest time that any batch of a scan claims, by its header.
+fn latest(mut scan: Scanner) -> Result<Option<Timestamp>> {
+    let mut latest = None;
+    while let Some(header) = scan.peek()? {
+        latest = latest.max(header.max_timestamp());
+        scan.skip(&header);
+    }
+    Ok(latest)
 }
 
 /// Whether an entry of the time index was made for this batch: it names the batch's largest time and its last offset.
