@@ -1,8 +1,9 @@
 //! What it means that Kafka and kstore agree about a directory: bounds, records, leader epochs, lookups by time.
 //!
 //! The invariant it owns: where Kafka's answer may differ from kstore's, exactly that answer is asserted, never "any".
-//! There is one such place. Kafka looks for a time in one segment only, the first that has claimed to reach it; where the
-//! records that did are below the log start or were compacted away, it finds nothing, and kstore goes on.
+//! There are two such places. Kafka looks for a time in one segment only, the first that has claimed to reach it; where the
+//! records that did are below the log start or were compacted away, it finds nothing, and kstore goes on. And a recovery of
+//! Kafka's learns leader epochs from batches that a truncation or an old format had made it forget.
 
 use std::path::Path;
 
@@ -91,6 +92,20 @@ impl Said {
         }
     }
 
+    /// The same, but for the epochs: these as Kafka has them once it recovered all of `dir`. It adds what batches claim
+    /// to what the checkpoint says, and does not forget them at a batch of an old format, as it does when it appends one.
+    pub(crate) fn as_recovered(&self, dir: &Path) -> Said {
+        let mut epochs = self.epochs.clone();
+        let latest = epochs.last().map_or(-1, |last| last.0);
+        epochs.extend(claimed_epochs(dir).into_iter().filter(|claimed| claimed.0 > latest));
+        let ended = epochs.iter().filter(|&&(_, start)| start <= self.bounds.0).count();
+        if let Some(ended) = ended.checked_sub(1) {
+            epochs.drain(..ended);
+            epochs[0].1 = self.bounds.0;
+        }
+        Said { epochs, ..self.clone() }
+    }
+
     /// Kafka, which read `dir`, says the same.
     pub(crate) fn assert_is(&self, kafkas: &Verdict, dir: &Path, what: &str) {
         assert_eq!(kafkas.bounds, self.bounds, "{what}");
@@ -117,26 +132,62 @@ fn is_in_first_that_reaches(segments: &[(u64, i64)], time: i64, offset: u64) -> 
     offset >= segments[first].0 && segments.get(first + 1).is_none_or(|&(base, _)| offset < base)
 }
 
-/// The base offset of each segment, and the largest time that its batches claim, by their headers alone.
+/// The base offset of each segment, and the largest time that its batches claim, by their headers alone. A segment
+/// without times is as old as its file.
 fn largest_times(dir: &Path) -> Vec<(u64, i64)> {
+    let largest = |name: &str, bytes: &[u8]| match largest_time(bytes) {
+        -1 => modified(&dir.join(name)),
+        time => time,
+    };
     let segments = files(dir, ".log");
-    segments.iter().map(|(name, bytes)| (name[..20].parse().expect("a base offset"), largest_time(bytes))).collect()
+    let base = |name: &str| name[..20].parse().expect("a base offset");
+    segments.iter().map(|(name, bytes)| (base(name), largest(name, bytes))).collect()
+}
+
+fn modified(path: &Path) -> i64 {
+    let modified = std::fs::metadata(path).expect("a file").modified().expect("a time");
+    let since = modified.duration_since(std::time::UNIX_EPOCH).expect("a time of this age");
+    i64::try_from(since.as_millis()).expect("a time of this age")
 }
 
 fn largest_time(log: &[u8]) -> i64 {
-    let number = |at: usize| i64::from_be_bytes(log[at..at + 8].try_into().expect("eight bytes"));
-    let (mut at, mut largest) = (0, -1);
-    while at + 17 < log.len() {
-        let length = usize::try_from(number(at + 4) & 0xFFFF_FFFF).expect("a length");
-        match log[at + 16] {
-            _ if length == 0 => break,
-            0 => {}
-            1 => largest = largest.max(number(at + 18)),
-            _ => largest = largest.max(number(at + 35)),
+    batches(log).into_iter().fold(-1, |largest, batch| match batch[16] {
+        0 => largest,
+        1 => largest.max(number(&batch[18..])),
+        _ => largest.max(number(&batch[35..])),
+    })
+}
+
+/// The epochs that batches claim and none before them did, in order, with the batch's base offset.
+fn claimed_epochs(dir: &Path) -> Vec<(i32, u64)> {
+    let mut claimed: Vec<(i32, u64)> = Vec::new();
+    for (_, bytes) in files(dir, ".log") {
+        for batch in batches(&bytes).into_iter().filter(|batch| batch[16] == 2) {
+            let epoch = i32::from_be_bytes(batch[12..16].try_into().expect("four bytes"));
+            if epoch > claimed.last().map_or(-1, |last| last.0) {
+                claimed.push((epoch, u64::try_from(number(batch)).expect("an offset")));
+            }
         }
+    }
+    claimed
+}
+
+/// The batches of a `.log` by the lengths that they name, up to the zeros behind the last one.
+fn batches(log: &[u8]) -> Vec<&[u8]> {
+    let (mut at, mut batches) = (0, Vec::new());
+    while at + 17 < log.len() {
+        let length = usize::try_from(number(&log[at + 4..]) & 0xFFFF_FFFF).expect("a length");
+        if length == 0 {
+            break;
+        }
+        batches.push(&log[at..log.len().min(at + 12 + length)]);
         at += 12 + length;
     }
-    largest
+    batches
+}
+
+fn number(bytes: &[u8]) -> i64 {
+    i64::from_be_bytes(bytes[..8].try_into().expect("eight bytes"))
 }
 
 /// A record as the judge prints it.

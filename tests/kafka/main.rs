@@ -7,6 +7,8 @@
 #![allow(clippy::disallowed_methods, reason = "the seam is for the engine; this is about Kafka")]
 #![allow(dead_code, reason = "each test takes what it needs of the shared support")]
 
+#[path = "../support/golden.rs"]
+mod golden;
 #[path = "../support/site.rs"]
 mod site;
 
@@ -14,6 +16,7 @@ mod agreement;
 mod both_ways;
 mod following;
 mod front;
+mod golden_copies;
 mod judge;
 mod killed;
 mod leftovers;
