@@ -83,6 +83,8 @@ mod state;
 
 pub use config::{LogConfig, OnDamage, SyncPolicy, WhenFull, Worker, WriteMode};
 pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCause, IoOp, Result};
+#[cfg(feature = "sim")]
+pub use log::SimulatedDisk;
 pub use log::{
     AppendOptions, Appended, Batches, Checked, CursorInfo, Damage, Deleted, Fate, Finding, FindingKind,
     IntegrityReport, Leftover, Log, LostEpochs, NamedCursor, OnReset, ReadUpTo, Reader, Records, RecordsReversed,

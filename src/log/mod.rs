@@ -12,6 +12,7 @@
 //! | `truncate` | cut off the end, or everything |
 //! | `retention`, `deletion` | what goes from the front and when; how a segment is deleted, and what a crash meanwhile leaves |
 //! | `report` | what a log says about itself |
+//! | `simulated` | the simulated disk, for users' tests |
 //! | `check/` | whether its files are what was written, without changing them |
 //!
 //! This file holds no logic: each method is one call to the file that does the work.
@@ -41,6 +42,8 @@ mod read;
 mod report;
 mod retention;
 mod shared;
+#[cfg(feature = "sim")]
+mod simulated;
 mod truncate;
 mod wake;
 mod watermark;
@@ -60,6 +63,8 @@ pub use read::reversed::RecordsReversed;
 pub use read::tail::{StopHandle, Tailer};
 pub use report::{Damage, Fate, Leftover, LostEpochs, RecoveryReport, SegmentInfo, Stats, TornTail, Trust};
 pub use retention::Deleted;
+#[cfg(feature = "sim")]
+pub use simulated::SimulatedDisk;
 
 use shared::Shared;
 

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// A running Kafka.
 #[derive(Debug)]
@@ -82,6 +83,16 @@ impl Judge {
     /// Has Kafka append batches of two records, and close.
     pub(crate) fn append(&mut self, dir: &Path, shutdown: &str, batches: u64, epoch: i32) {
         self.ask(&format!("append {} {shutdown} {batches} {epoch}", dir.display()));
+    }
+
+    /// Has Kafka append batches of two records, and kills it meanwhile.
+    pub(crate) fn append_and_be_killed(mut self, dir: &Path, shutdown: &str, epoch: i32, after: Duration) {
+        // What it does first takes long, and would be all that there is.
+        self.append(dir, shutdown, 1, epoch);
+        writeln!(self.commands, "append {} clean 1000000 {epoch}", dir.display()).expect("Kafka listens");
+        std::thread::sleep(after);
+        self.process.kill().expect("it still runs");
+        self.process.wait().expect("it was killed");
     }
 
     /// Has Kafka truncate, and close.

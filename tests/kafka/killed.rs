@@ -22,14 +22,14 @@ const CHILD_ROUND: &str = "KSTORE_TEST_ROUND";
 
 /// A small generator of its own, so that a round can be had again by its number.
 #[derive(Debug)]
-struct Draw(u64);
+pub(crate) struct Draw(u64);
 
 impl Draw {
-    fn of_round(round: u64) -> Draw {
+    pub(crate) fn of_round(round: u64) -> Draw {
         Draw((round + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -37,7 +37,7 @@ impl Draw {
     }
 }
 
-fn config_of(round: u64) -> kstore::LogConfig {
+pub(crate) fn config_of(round: u64) -> kstore::LogConfig {
     let codec = CODECS[usize::try_from(round).expect("small") % CODECS.len()];
     let mode = if round.is_multiple_of(2) { WriteMode::Write } else { WriteMode::Preallocated };
     config(codec, mode).segment_bytes(3000).retention_bytes(9000).file_delete_delay_ms(round % 3 * 20)
@@ -57,7 +57,8 @@ fn the_process_that_is_killed() {
     }
 }
 
-fn step(log: &Log, draw: &mut Draw, epoch: &mut i32) {
+/// Something that changes the log.
+pub(crate) fn step(log: &Log, draw: &mut Draw, epoch: &mut i32) {
     let (start, end) = (log.log_start_offset().value(), log.log_end_offset().value());
     let near_the_end = Offset::new(end - draw.below((end - start).min(60) + 1));
     match draw.below(24) {

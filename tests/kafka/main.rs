@@ -14,6 +14,7 @@ mod site;
 
 mod agreement;
 mod both_ways;
+mod each_step;
 mod following;
 mod front;
 mod golden_copies;
@@ -21,4 +22,6 @@ mod judge;
 mod killed;
 mod leftovers;
 mod place;
+#[cfg(feature = "sim")]
+mod power_cuts;
 mod truncation;

@@ -38,6 +38,21 @@ impl Place {
         self.folder.path().join(name).join("orders-0")
     }
 
+    /// A place for a copy that somebody else makes.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir_all(&folder).expect("a new folder");
+        folder.join("orders-0")
+    }
+
+    /// Puts a copy of the directory in its place: whoever has it open, as a process that was killed would not, has the old one.
+    pub(crate) fn replace_by_copy(&self) {
+        let copy = self.copied("replacement");
+        std::fs::rename(self.dir(), self.folder.path().join("old")).expect("a folder of ours");
+        std::fs::rename(copy, self.dir()).expect("a folder of ours");
+        std::fs::remove_dir_all(self.folder.path().join("old")).expect("a folder of ours");
+    }
+
     /// A copy of any directory, beside this one. A copy of the same name is replaced.
     pub(crate) fn copied_from(&self, dir: &Path, name: &str) -> PathBuf {
         let copy = self.folder.path().join(name).join(dir.file_name().expect("a name"));
