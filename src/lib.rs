@@ -92,4 +92,4 @@ pub use log::{
 };
 pub use offset::{Offset, Position, Timestamp};
 pub use record::{BatchBuilder, Compression, ControlType, HeadersIter, Record, RecordRef, StoredRecord, TimestampType};
-pub use slice::{BatchRecords, LogSlice, Sent, SliceBatches, SliceRecords, StoredBatch};
+pub use slice::{BatchRecords, LogSlice, ReceivedBatches, Sent, SliceBatches, SliceRecords, StoredBatch};

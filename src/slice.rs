@@ -14,10 +14,12 @@ use crate::record::{DecodeLimits, StoredRecord};
 use crate::segment::{LogFile, Scanner};
 
 mod batch;
+mod received;
 mod walk;
 
 pub(crate) use batch::SharedRecords;
 pub use batch::{BatchRecords, StoredBatch};
+pub use received::ReceivedBatches;
 pub(crate) use walk::{Walk, first_offset};
 
 /// The `errno` of a descriptor that is not open for what is asked (`EBADF`).

@@ -59,7 +59,7 @@ pub(crate) fn serve(log: &Log, socket: &UnixStream, role: Role) -> Result<Served
     while let Some(from) = receive(socket)? {
         if role == Role::Follower {
             // It asks for what comes next, so it has everything before. With one follower that is what replicated means.
-            log.set_high_watermark(from.max(log.high_watermark()))?;
+            log.raise_high_watermark(from)?;
         }
         let slice = reader.read_waiting(from, min_bytes, MAX_BYTES, u64::MAX, MAX_WAIT)?;
         match answer(socket, log.high_watermark(), &slice, &mut served) {

@@ -92,8 +92,7 @@ impl LogStore {
         if index == purged.index {
             return Some(purged.term);
         }
-        let known = self.log.log_start_offset()..self.log.log_end_offset();
-        let epoch = self.log.epoch_for_offset(Offset::new(index)).filter(|_| known.contains(&Offset::new(index)))?;
+        let epoch = self.log.epoch_for_offset(Offset::new(index))?;
         u64::try_from(epoch).ok()
     }
 

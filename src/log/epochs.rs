@@ -61,8 +61,7 @@ impl Log {
         self.reader().latest_leader_epoch()
     }
 
-    /// The epoch that the record at an offset was written under; `None` below the first epoch. At and above the log end
-    /// the last one.
+    /// The epoch that the record at an offset was written under; `None` below the first epoch, and outside the log.
     #[must_use]
     pub fn epoch_for_offset(&self, offset: Offset) -> Option<i32> {
         self.reader().epoch_for_offset(offset)
@@ -95,7 +94,8 @@ impl Reader {
     /// As [`Log::epoch_for_offset`].
     #[must_use]
     pub fn epoch_for_offset(&self, offset: Offset) -> Option<i32> {
-        self.core.epochs.lock().cache.epoch_for_offset(offset)
+        let is_inside = (self.log_start_offset()..self.log_end_offset()).contains(&offset);
+        self.core.epochs.lock().cache.epoch_for_offset(offset).filter(|_| is_inside)
     }
 
     /// As [`Log::end_offset_for_epoch`]. The last epoch ends where this reader does.

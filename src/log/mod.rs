@@ -215,12 +215,12 @@ impl Log {
     }
 
     /// Calls back once everything below `end` is durable, with the synced offset, or with the failure, or the truncation,
-    /// that prevents it.
+    /// that prevents it. It is called exactly once, whatever happens.
     /// The worker syncs for it. The callback runs on the worker (under `Worker::Caller` in [`Log::run_once`]), under no
     /// lock; it may use the log.
     ///
     /// # Errors
-    /// `OffsetOutOfRange`, `Closed`; the callback is dropped then.
+    /// `OffsetOutOfRange`, `Closed`, `Io` if no thread can be started; the callback was told the same, before this returned.
     pub fn on_synced(&self, end: Offset, callback: impl FnOnce(Result<Offset>) + Send + 'static) -> Result<()> {
         self.shared().order_callback(end, Box::new(callback))
     }

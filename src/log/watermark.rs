@@ -35,11 +35,14 @@ impl HighWatermark {
         if offset == FOLLOWS_LOG_END { log_end } else { Offset::new(offset).max(log_start).min(log_end) }
     }
 
-    pub(crate) fn set(&self, offset: Offset, bounds: impl FnOnce() -> (Offset, Offset)) -> Offset {
+    /// Puts it to an offset, or as near as the bounds allow; with `only_up`, unless it was set higher before.
+    pub(crate) fn set(&self, offset: Offset, only_up: bool, bounds: impl FnOnce() -> (Offset, Offset)) -> Offset {
         let changing = self.changing.lock();
         let (log_start, log_end) = bounds();
+        let present = self.offset.load(Ordering::Acquire);
+        let least = if only_up && present != FOLLOWS_LOG_END { Offset::new(present) } else { Offset::ZERO };
         // What is kept lies within the bounds too, or a growing log would raise it.
-        let offset = offset.max(log_start).min(log_end);
+        let offset = offset.max(least).max(log_start).min(log_end);
         self.offset.store(offset.value(), Ordering::SeqCst);
         drop(changing);
         offset
@@ -80,10 +83,23 @@ impl Log {
     /// # Errors
     /// `Closed`.
     pub fn set_high_watermark(&self, offset: Offset) -> Result<Offset> {
+        self.move_high_watermark(offset, false)
+    }
+
+    /// As [`Log::set_high_watermark`], but where it was set higher before, it stays: for several threads of which each
+    /// knows of its own followers.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn raise_high_watermark(&self, offset: Offset) -> Result<Offset> {
+        self.move_high_watermark(offset, true)
+    }
+
+    fn move_high_watermark(&self, offset: Offset, only_up: bool) -> Result<Offset> {
         let core = &self.shared().core;
         if core.is_closed() {
             return Err(Error::Closed);
         }
-        Ok(core.set_high_watermark(offset))
+        Ok(core.set_high_watermark(offset, only_up))
     }
 }

@@ -147,6 +147,17 @@ impl Shared {
 
     /// Has the worker sync to `end`, unless that is durable, and then call back.
     pub(super) fn order_callback(self: &Arc<Self>, end: Offset, callback: Callback) -> Result<()> {
+        let mut refused = Some(callback);
+        let outcome = self.take_callback(end, &mut refused);
+        // Under no lock: it is the caller's code.
+        if let (Err(error), Some(callback)) = (&outcome, refused) {
+            callback(Err(error.clone()));
+        }
+        outcome
+    }
+
+    /// Takes the callback among the orders, or leaves it and says why.
+    fn take_callback(self: &Arc<Self>, end: Offset, callback: &mut Option<Callback>) -> Result<()> {
         if self.core.is_closed() {
             return Err(Error::Closed);
         }
@@ -158,7 +169,7 @@ impl Shared {
             if end > written {
                 outcome = Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
             } else {
-                orders.callbacks.push((end, callback));
+                orders.callbacks.extend(callback.take().map(|callback| (end, callback)));
             }
         })?;
         outcome

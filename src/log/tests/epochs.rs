@@ -71,6 +71,7 @@ fn an_epoch_is_stamped_remembered_and_there_after_a_reopening() {
     assert_eq!((epochs(&log), log.recovery_report().lost_epochs), (expected.to_vec(), None));
     assert_eq!(log.latest_leader_epoch(), Some(5));
     assert_eq!((log.epoch_for_offset(at(4)), log.epoch_for_offset(at(5))), (Some(2), Some(5)));
+    assert_eq!(log.epoch_for_offset(at(6)), None, "no record is there yet");
     assert_eq!(log.end_offset_for_epoch(0), Some((0, at(2))));
     assert_eq!(log.end_offset_for_epoch(3), Some((2, at(5))));
     assert_eq!(log.end_offset_for_epoch(5), Some((5, at(6))));

@@ -43,6 +43,21 @@ fn it_is_clamped_to_the_log_and_may_go_back() {
     assert!(matches!(log.set_high_watermark(at(6)), Err(Error::Closed)));
 }
 
+#[test]
+fn raising_it_never_puts_it_back() {
+    let log = opened(&disk(), small());
+    fill(&log, 0..6);
+    assert_eq!(log.raise_high_watermark(at(2)).expect("open"), at(2), "the first call sets it");
+    assert_eq!(log.raise_high_watermark(at(4)).expect("open"), at(4));
+    assert_eq!(log.raise_high_watermark(at(3)).expect("open"), at(4));
+    assert_eq!(log.raise_high_watermark(at(100)).expect("open"), at(6));
+    fill(&log, 6..8);
+    assert_eq!(log.high_watermark(), at(6), "it is set, and no longer follows the log end");
+    assert_eq!(log.set_high_watermark(at(1)).expect("open"), at(1));
+    log.close().expect("a healthy disk");
+    assert!(matches!(log.raise_high_watermark(at(6)), Err(Error::Closed)));
+}
+
 // Row 285.
 #[test]
 fn a_log_end_that_is_put_back_lowers_it_for_good() {
