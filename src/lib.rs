@@ -80,6 +80,7 @@ mod retention;
 mod segment;
 mod slice;
 mod state;
+mod sync;
 
 pub use config::{LogConfig, OnDamage, SyncPolicy, WhenFull, Worker, WriteMode};
 pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCause, IoOp, Result};

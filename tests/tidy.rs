@@ -15,6 +15,8 @@ use source::{Source, code_only, files, root, tokens};
 mod coverage;
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/locks.rs"]
+mod locks;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -36,6 +38,11 @@ const CRATES_WITHOUT_CODECS_MAX: usize = 12;
 #[test]
 fn modules_name_only_lower_layers() {
     assert_none(files(&["src"], &[".rs"]).iter().flat_map(layers::violations).collect());
+}
+
+#[test]
+fn locks_atomics_and_threads_come_from_one_place() {
+    assert_none(files(&["src"], &[".rs"]).iter().flat_map(locks::violations).collect());
 }
 
 #[test]

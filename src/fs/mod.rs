@@ -101,7 +101,7 @@ enum LockInner {
 /// A thread started through the seam.
 #[derive(Debug)]
 pub(crate) struct Thread {
-    inner: std::thread::JoinHandle<()>,
+    inner: crate::sync::thread::JoinHandle<()>,
 }
 
 impl Thread {
@@ -112,7 +112,7 @@ impl Thread {
 
     /// Whether the calling thread is this one.
     pub(crate) fn is_current(&self) -> bool {
-        self.inner.thread().id() == std::thread::current().id()
+        self.inner.thread().id() == crate::sync::thread::current().id()
     }
 }
 

@@ -207,8 +207,11 @@ pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+pub(super) fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<crate::sync::thread::JoinHandle<()>> {
+    crate::sync::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
 pub(super) fn write_at(file: &std::fs::File, bytes: &[u8], at: Position) -> io::Result<usize> {

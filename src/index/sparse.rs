@@ -12,14 +12,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
-
 use super::entry::{Entry, LARGEST_ENTRY_BYTES};
 use super::file;
 use super::written::{Bytes, Written, entry_bytes};
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::{Env, File, OpenMode};
 use crate::offset::{Offset, Position};
+use crate::sync::{Mutex, RwLock};
 
 /// Entries gathered before they are written: one `pwrite` for a quarter of a megabyte of log, in 1 KiB of memory.
 const GATHERED_MAX: usize = 64;

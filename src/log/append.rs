@@ -8,8 +8,6 @@ use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use parking_lot::MutexGuard;
-
 use crate::config::{LogConfig, SyncPolicy};
 use crate::error::{Error, InvalidRecord, Result};
 use crate::offset::{Offset, Position, Timestamp};
@@ -19,6 +17,7 @@ use crate::record::{
 };
 use crate::segment::{AppendFailure, BatchFacts, MAX_RELATIVE_OFFSET};
 use crate::state::Witness;
+use crate::sync::MutexGuard;
 
 use super::cursors::NewCommit;
 use super::shared::Shared;
@@ -348,7 +347,7 @@ impl Shared {
         let sealed = rolled.map_err(|failure| self.judge(writer, failure))?;
         self.core.insert_segment(Arc::clone(writer.active().segment()));
         self.core.keep_open(Arc::clone(&sealed.segment));
-        self.counters.rolls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.counters.rolls.fetch_add(1, crate::sync::atomic::Ordering::Relaxed);
         Ok(())
     }
 

@@ -7,15 +7,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::error::{Error, Result};
 use crate::fs::Env;
 use crate::offset::Offset;
 use crate::record::DecodeLimits;
 use crate::segment::{Handles, Segment};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 
 use super::epochs::Epochs;
 use super::open::growth::Growth;

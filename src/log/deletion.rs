@@ -23,7 +23,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -33,6 +32,7 @@ use crate::offset::{Offset, Timestamp};
 use crate::retention::{ClockGuard, Reading, Sighting};
 use crate::segment::{Segment, path};
 use crate::state::State;
+use crate::sync::atomic::Ordering;
 
 use super::open::directory::{Source, remove_if_there};
 use super::open::load::Loaded;

@@ -7,10 +7,9 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::error::{Error, Result};
 use crate::offset::Offset;
+use crate::sync::{Condvar, Mutex};
 
 use super::open::directory::sync_dir;
 use super::shared::Shared;

@@ -13,13 +13,12 @@
 
 use std::sync::Arc;
 
-use parking_lot::MutexGuard;
-
 use crate::config::{LogConfig, MAX_SEGMENT_BYTES, SyncPolicy};
 use crate::error::{Corruption, Error, InvalidBatch, Result};
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::{BatchHeader, Compression, DecodeLimits, DecodedBatch, verify_crc};
 use crate::segment::{AppendFailure, MAX_RELATIVE_OFFSET};
+use crate::sync::MutexGuard;
 
 use super::Log;
 use super::append::{AppendOptions, Appended, Incoming};

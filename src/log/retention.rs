@@ -5,7 +5,6 @@
 //! together than `max_bytes`, unless they were so when the limit was set.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::config::{LogConfig, WhenFull};
@@ -13,6 +12,7 @@ use crate::error::{Error, IoOp, Result};
 use crate::offset::{Offset, Position, Timestamp};
 use crate::retention::{ClockGuard, Policy, Reading, SegmentFacts, choose};
 use crate::segment::Segment;
+use crate::sync::atomic::Ordering;
 
 use super::deletion::{Deletion, has_passed};
 use super::shared::Shared;

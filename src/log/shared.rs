@@ -7,14 +7,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::config::LogConfig;
 use crate::error::{Error, Result};
 use crate::fs::Env;
 use crate::offset::Offset;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 
 use super::core::Core;
 use super::cursors::Cursors;

@@ -4,13 +4,11 @@
 //! ≤ high watermark ≤ log end, whenever it is read; and once the log end was put back below it, it does not rise again
 //! until it is set anew (row 285).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
-
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::offset::Offset;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// No offset: the high watermark is where the log end is.
 const FOLLOWS_LOG_END: u64 = u64::MAX;

@@ -7,12 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::config::Worker;
 use crate::error::{Error, IoOp, Result};
 use crate::fs::Thread;
 use crate::offset::{Offset, Timestamp};
+use crate::sync::{Condvar, Mutex};
 
 use super::shared::Shared;
 

@@ -7,13 +7,12 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::error::{Error, IoOp, Result};
 use crate::fs::{Env, File, OpenMode, Partial, read_exact_at, retry, write_all_vectored_at};
 use crate::offset::Position;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// An open `.log` file.
 #[derive(Debug)]

@@ -7,14 +7,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::error::Result;
 use crate::fs::Env;
 use crate::index::{OffsetIndex, TimeIndex};
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
 use crate::state::IndexMarks;
+use crate::sync::Mutex;
 
 /// How large the indexes may grow and how sparse they are.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,7 @@
 //! batch at its position agrees with it (rule 25).
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
-
-use parking_lot::RwLock;
 
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::{Env, OpenMode};
@@ -17,6 +14,8 @@ use crate::index::{OffsetIndex, TimeIndex};
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::BatchHeader;
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 mod file;
 mod indexes;

@@ -6,13 +6,13 @@
 //! segment that has one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::error::Result;
 use crate::fs::Env;
 use crate::index::{TimeEntry, TimeIndex};
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::BatchHeader;
+use crate::sync::atomic::{AtomicI64, Ordering};
 
 use super::{Handles, Scanner, Segment};
 

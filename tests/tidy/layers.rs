@@ -7,7 +7,7 @@ use crate::source::{Source, Token, tokens};
 
 /// The modules of `src/`, from the lowest layer to the highest.
 const LAYERS: [&[&str]; 8] = [
-    &["offset"],
+    &["offset", "sync"],
     &["error", "names"],
     &["record", "fs"],
     &["config", "index", "checkpoint", "state"],
@@ -77,7 +77,7 @@ fn named_modules(tokens: &[Token], depth: usize) -> Vec<Token> {
 }
 
 /// The first name of a path, or of each path of a group in braces.
-fn heads(path: &[Token]) -> Vec<Token> {
+pub(crate) fn heads(path: &[Token]) -> Vec<Token> {
     let Some(first) = path.first() else { return Vec::new() };
     if first.text != "{" {
         return vec![first.clone()];

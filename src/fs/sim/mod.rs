@@ -11,9 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::offset::Timestamp;
+use crate::sync::{Mutex, MutexGuard};
 
 mod content;
 mod crash;

@@ -250,7 +250,7 @@ pub(in crate::fs) fn spawn(
     disk: &SimDisk,
     name: &str,
     body: impl FnOnce() + Send + 'static,
-) -> io::Result<std::thread::JoinHandle<()>> {
+) -> io::Result<crate::sync::thread::JoinHandle<()>> {
     disk.call(CallKind::Spawn, Path::new(name), |_| Ok(()))?;
     real::spawn(name, body)
 }
@@ -394,7 +394,7 @@ impl SimFile {
         call: CallKind,
         at: u64,
         len: u64,
-    ) -> io::Result<(parking_lot::MutexGuard<'_, State>, super::faults::Verdict)> {
+    ) -> io::Result<(crate::sync::MutexGuard<'_, State>, super::faults::Verdict)> {
         let mut state = self.inode.disk.state();
         let verdict = state.enter(call, Target::Inode(self.inode.id), at, len)?;
         Ok((state, verdict))

@@ -9,11 +9,10 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::error::{Error, Result};
 use crate::offset::{Offset, Timestamp};
 use crate::record::{BatchHeader, Record};
+use crate::sync::{Mutex, MutexGuard};
 
 use super::Log;
 use super::append::{AppendOptions, Appended};

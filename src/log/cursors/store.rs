@@ -126,7 +126,7 @@ impl Store {
     }
 
     fn appended_bytes(&self) -> u64 {
-        self.shared.counters.bytes.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.counters.bytes.load(crate::sync::atomic::Ordering::Relaxed)
     }
 }
 

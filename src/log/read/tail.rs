@@ -7,7 +7,6 @@
 
 use std::iter::FusedIterator;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -17,6 +16,7 @@ use crate::log::{Log, ReadUpTo};
 use crate::offset::Offset;
 use crate::record::StoredRecord;
 use crate::slice::SharedRecords;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 use super::cursor::Cursor;
 use super::{Reader, behind};

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::bench::{append, at, disk, fill, opened, small, upto, values};
 use crate::config::{LogConfig, SyncPolicy, Worker};
 use crate::error::{Error, Result};
@@ -13,6 +11,7 @@ use crate::fs::Env;
 use crate::fs::sim::{CallKind, Fault, FaultKind};
 use crate::log::Log;
 use crate::offset::{Offset, Timestamp};
+use crate::sync::Mutex;
 
 /// Milliseconds; generous, for it is only reached when something is broken.
 const LONGEST_WAIT: u32 = 60_000;

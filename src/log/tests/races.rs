@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::bench::{append, at, disk, number, opened, small, text, values};
 use crate::config::{LogConfig, SyncPolicy, Worker, WriteMode};
 use crate::error::{Error, Result};
 use crate::fs::sim::{CallKind, Fault, FaultKind};
 use crate::log::{AppendOptions, Log, ReadUpTo};
 use crate::record::Record;
+use crate::sync::Mutex;
 
 /// Longer than anything here takes on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(120);

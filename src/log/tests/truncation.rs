@@ -4,8 +4,6 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::bench::{append, at, bases, disk, fill, log_path, names, opened, small, text, upto, values};
 use crate::config::{LogConfig, SyncPolicy, WriteMode};
 use crate::error::{Error, ErrorKind};
@@ -13,6 +11,7 @@ use crate::fs::sim::{CallKind, CrashStrength, SimDisk};
 use crate::log::{AppendOptions, Log, Trust};
 use crate::offset::{Offset, Timestamp};
 use crate::record::{BatchBuilder, BatchStamp, Compression, Record, set_base_offset};
+use crate::sync::Mutex;
 
 pub(super) fn codecs() -> impl Iterator<Item = Compression> {
     Compression::ALL.into_iter().filter(|codec| codec.is_available())
