@@ -3,10 +3,17 @@
 //! A [`ReadMap`] is a read-only window onto an index file that may be shorter than the map. The invariant it owns:
 //! whoever reads stays below a length that he knows the file to have, for a read behind the file's last page is SIGBUS
 //! (rule 22); the map itself cannot know, so every caller bounds its reads by an entry count kept outside the map.
+//!
+//! A [`Window`] is a writable part of a `.log` that has room. The invariant it owns: bytes are lent to its one owner only,
+//! for one store at a time, and the map is gone before [`Window::close`] shortens the file.
 
 use std::io;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions, MmapRaw};
+use nix::libc;
+
+use super::File;
+use crate::offset::Position;
 
 /// A read-only map, read by copies and never lent out as a slice, since the file grows meanwhile.
 #[derive(Debug)]
@@ -33,7 +40,7 @@ impl ReadMap {
         //    that bounds every read.
         // 3. Who reads meanwhile: any thread, within the entry count.
         let map = unsafe { MmapOptions::new().len(len).map(file)? };
-        map.advise(memmap2::Advice::DontFork)?;
+        map.advise(Advice::DontFork)?;
         Ok(ReadMap { inner: MapInner::Real(map) })
     }
 
@@ -65,4 +72,112 @@ impl ReadMap {
             MapInner::Sim(map) => map.len(),
         }
     }
+}
+
+/// A writable map of a part of a file. Stores are made into [`Window::bytes_mut`] and announced by [`Window::wrote`];
+/// they are as safe against the end of the process as a write, and become durable with the file's next sync.
+#[derive(Debug)]
+pub(crate) struct Window {
+    start: Position,
+    end: Position,
+    inner: WindowInner,
+}
+
+#[derive(Debug)]
+enum WindowInner {
+    Real(MmapRaw),
+    #[cfg(any(test, feature = "sim"))]
+    Sim(super::sim::SimWindow),
+}
+
+#[allow(dead_code, reason = "the mapped tail of the active segment comes next")]
+impl Window {
+    /// Maps what lies between two places, which the file reaches. Not inherited over `fork`.
+    pub(super) fn real(file: &std::fs::File, start: Position, end: Position) -> io::Result<Window> {
+        let map = MmapOptions::new().offset(start.value()).len(length(start, end)).map_raw(file)?;
+        map.advise(Advice::DontFork)?;
+        Ok(Window { start, end, inner: WindowInner::Real(map) })
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn sim(window: super::sim::SimWindow, start: Position, end: Position) -> Window {
+        assert!(start < end, "an empty map is refused by the system");
+        Window { start, end, inner: WindowInner::Sim(window) }
+    }
+
+    /// The first place of the window.
+    pub(crate) fn start(&self) -> Position {
+        self.start
+    }
+
+    /// One past the last place of the window.
+    pub(crate) fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Whether `len` bytes at `at` lie in the window.
+    #[inline]
+    pub(crate) fn holds(&self, at: Position, len: u64) -> bool {
+        self.start <= at && at <= self.end && len <= self.end - at
+    }
+
+    /// The bytes at a place of the file, to be stored into. They lie inside the window.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self, at: Position, len: usize) -> &mut [u8] {
+        let first = usize::try_from(at.value().wrapping_sub(self.start.value())).unwrap_or(usize::MAX);
+        let room = length(self.start, self.end);
+        assert!(first <= room && len <= room - first, "a store outside the window");
+        match &mut self.inner {
+            WindowInner::Real(map) => {
+                // SAFETY:
+                // 1. Who writes: the owner of this window alone, which is the segment's one writer under the writer mutex.
+                //    It writes to the same pages by `pwrite` as well, but never while it holds these bytes, for they borrow
+                //    the window. The range lies inside the map (asserted), and bytes have no alignment.
+                // 2. Who may shorten the file: nobody while a window lives. `Window::close` unmaps first, and the writer
+                //    closes its windows, and keeps the worker from making another, before it cuts the file any other way.
+                //    Who else shortens a log's file, or shuts its file system down, gets the process a SIGBUS, which the
+                //    documentation of `WriteMode::Mapped` says.
+                // 3. Who reads meanwhile: others by the kernel's copies only (`pread`, `sendfile`, writeback), never as a
+                //    `&[u8]`; and what is lent here lies behind the published end, which no reader passes.
+                unsafe { std::slice::from_raw_parts_mut(map.as_mut_ptr().add(first), len) }
+            }
+            #[cfg(any(test, feature = "sim"))]
+            WindowInner::Sim(window) => window.bytes_mut(at, len),
+        }
+    }
+
+    /// Says that the lent bytes were stored. Nothing on a real disk, where the store was all; a pending write on the
+    /// simulated one.
+    #[inline]
+    #[cfg_attr(not(any(test, feature = "sim")), allow(unused_variables, reason = "the simulated disk asks where"))]
+    pub(crate) fn wrote(&mut self, at: Position, len: usize) {
+        match &mut self.inner {
+            WindowInner::Real(_) => {}
+            #[cfg(any(test, feature = "sim"))]
+            WindowInner::Sim(window) => window.wrote(at, len),
+        }
+    }
+
+    /// Takes the faults of first stores now (`MADV_POPULATE_WRITE`). A page that has no room is an error here, where it
+    /// would be SIGBUS later. Kernels before 5.14 do not know the call: then each store takes its fault itself.
+    pub(crate) fn populate(&self) -> io::Result<()> {
+        match &self.inner {
+            WindowInner::Real(map) => match map.advise(Advice::PopulateWrite) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+                answer => answer,
+            },
+            #[cfg(any(test, feature = "sim"))]
+            WindowInner::Sim(window) => window.populate(),
+        }
+    }
+
+    /// Unmaps, and then cuts `file`, whose window this is, to `len` (rule 22).
+    pub(crate) fn close(self, file: &File, len: u64) -> io::Result<()> {
+        drop(self);
+        file.set_len(len)
+    }
+}
+
+fn length(start: Position, end: Position) -> usize {
+    usize::try_from(end - start).expect("64-bit systems only")
 }

@@ -22,7 +22,7 @@ pub(crate) mod sim;
 mod tests;
 mod transfer;
 
-pub(crate) use map::ReadMap;
+pub(crate) use map::{ReadMap, Window};
 pub(crate) use transfer::{Partial, read_exact_at, retry, write_all_at, write_all_vectored_at};
 
 /// Names, directories, locks, clocks, chance and threads. Cheap to clone.
@@ -73,6 +73,16 @@ pub(crate) struct Metadata {
     pub(crate) kind: EntryKind,
     pub(crate) len: u64,
     pub(crate) modified: Timestamp,
+}
+
+/// File systems whose behaviour under stores into maps is known, and all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileSystem {
+    /// Its predecessors say the same of themselves.
+    Ext4,
+    Xfs,
+    Tmpfs,
+    Other,
 }
 
 /// Who else may hold the lock.
@@ -227,6 +237,16 @@ impl Env {
         }
     }
 
+    /// Which file system a path lies on.
+    #[allow(dead_code, reason = "the mapped tail of the active segment comes next")]
+    pub(crate) fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
+        match &self.inner {
+            EnvInner::Real => real::file_system(path),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::file_system(disk, path),
+        }
+    }
+
     pub(crate) fn wall_clock(&self) -> Timestamp {
         match &self.inner {
             EnvInner::Real => real::wall_clock(),
@@ -360,6 +380,16 @@ impl File {
             FileInner::Real(file) => Some(std::os::fd::AsFd::as_fd(file)),
             #[cfg(any(test, feature = "sim"))]
             FileInner::Sim(_) => None,
+        }
+    }
+
+    /// A writable map of the bytes between two places, which the file reaches and for which it has room.
+    #[allow(dead_code, reason = "the mapped tail of the active segment comes next")]
+    pub(crate) fn map_window(&self, start: Position, end: Position) -> io::Result<Window> {
+        match &self.inner {
+            FileInner::Real(file) => Window::real(file, start, end),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => Ok(Window::sim(file.map_window(start, end)?, start, end)),
         }
     }
 

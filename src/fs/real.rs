@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::libc;
 
-use super::{DirEntry, EntryKind, LockKind, Metadata, OpenMode};
+use super::{DirEntry, EntryKind, FileSystem, LockKind, Metadata, OpenMode};
 use crate::offset::{Position, Timestamp};
 
 /// A pipe that somebody put where a file belongs must not make the open wait for its other end, which it does only when
@@ -192,6 +192,16 @@ fn whole_file(lock_type: i32) -> libc::flock {
 pub(super) fn free_space(path: &Path) -> io::Result<u64> {
     let found = nix::sys::statvfs::statvfs(path)?;
     Ok(found.blocks_available().saturating_mul(found.fragment_size()))
+}
+
+pub(super) fn file_system(path: &Path) -> io::Result<FileSystem> {
+    use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs};
+    Ok(match statfs(path)?.filesystem_type() {
+        EXT4_SUPER_MAGIC => FileSystem::Ext4,
+        XFS_SUPER_MAGIC => FileSystem::Xfs,
+        TMPFS_MAGIC => FileSystem::Tmpfs,
+        _ => FileSystem::Other,
+    })
 }
 
 pub(super) fn wall_clock() -> Timestamp {

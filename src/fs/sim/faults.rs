@@ -24,6 +24,7 @@ pub(crate) enum CallKind {
     TryLock,
     IsLocked,
     FreeSpace,
+    FileSystem,
     Spawn,
     WriteAt,
     WriteVectoredAt,
@@ -35,11 +36,13 @@ pub(crate) enum CallKind {
     SyncData,
     SendTo,
     MapRead,
+    MapWindow,
+    PopulateWindow,
 }
 
 impl CallKind {
     /// Every kind, for tests that strike each in turn.
-    pub(crate) const ALL: [CallKind; 22] = [
+    pub(crate) const ALL: [CallKind; 25] = [
         CallKind::Open,
         CallKind::List,
         CallKind::Metadata,
@@ -51,6 +54,7 @@ impl CallKind {
         CallKind::TryLock,
         CallKind::IsLocked,
         CallKind::FreeSpace,
+        CallKind::FileSystem,
         CallKind::Spawn,
         CallKind::WriteAt,
         CallKind::WriteVectoredAt,
@@ -62,6 +66,8 @@ impl CallKind {
         CallKind::SyncData,
         CallKind::SendTo,
         CallKind::MapRead,
+        CallKind::MapWindow,
+        CallKind::PopulateWindow,
     ];
 
     /// Whether the call can change the disk or what of it is durable.
@@ -83,12 +89,15 @@ impl CallKind {
             | CallKind::Canonicalize
             | CallKind::IsLocked
             | CallKind::FreeSpace
+            | CallKind::FileSystem
             | CallKind::Spawn
             | CallKind::ReadAt
             | CallKind::Len
             | CallKind::Modified
             | CallKind::SendTo
-            | CallKind::MapRead => false,
+            | CallKind::MapRead
+            | CallKind::MapWindow
+            | CallKind::PopulateWindow => false,
         }
     }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fs::FileSystem;
 use crate::offset::Timestamp;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -75,6 +76,7 @@ impl SimDisk {
             durable: Tree::default(),
             pending: Vec::new(),
             free_bytes: None,
+            file_system: FileSystem::Ext4,
             next_inode: ROOT + 1,
             next_sequence: 0,
         })
@@ -171,6 +173,11 @@ impl SimDisk {
     /// Limits the room for bytes, allocations and names to what is used now and this much.
     pub(crate) fn set_free_space(&self, bytes: u64) {
         self.state().free_bytes = Some(bytes);
+    }
+
+    /// What the disk says which file system it has; ext4 unless set.
+    pub(crate) fn set_file_system(&self, file_system: FileSystem) {
+        self.state().file_system = file_system;
     }
 
     /// # Panics

@@ -67,6 +67,7 @@ impl State {
             durable: Tree::default(),
             pending: Vec::new(),
             free_bytes: self.free_bytes,
+            file_system: self.file_system,
             next_inode: self.next_inode,
             next_sequence: self.next_sequence,
         }
@@ -76,6 +77,7 @@ impl State {
     fn forget_processes(&mut self) {
         for inode in self.inodes.values_mut() {
             inode.handles = 0;
+            inode.windows = 0;
             inode.locks = Locks::default();
             inode.bytes_read = 0;
         }

@@ -16,7 +16,7 @@ use super::content::{Change, Content};
 use super::faults::CallKind;
 use super::names::{InodeId, Place};
 use super::state::{MAX_FILE_BYTES, Node, State, Target};
-use crate::fs::{DirEntry, EntryKind, LockKind, Metadata, OpenMode, real};
+use crate::fs::{DirEntry, EntryKind, FileSystem, LockKind, Metadata, OpenMode, real};
 use crate::offset::{Position, Timestamp};
 
 /// Free space of a disk whose room is not limited.
@@ -41,6 +41,16 @@ pub(in crate::fs) struct SimLock {
 pub(in crate::fs) struct SimMap {
     inode: Handle,
     len: usize,
+}
+
+/// A writable map of a part of a file of a simulated disk. Its owner stores into a copy of the bytes, which becomes
+/// everybody's when the store is announced.
+#[derive(Debug)]
+pub(in crate::fs) struct SimWindow {
+    inode: Handle,
+    /// Where the bytes that were lent last lie in the file.
+    lent_at: usize,
+    lent: Vec<u8>,
 }
 
 /// What keeps an inode alive.
@@ -234,6 +244,13 @@ pub(in crate::fs) fn free_space(disk: &SimDisk, path: &Path) -> io::Result<u64> 
     })
 }
 
+pub(in crate::fs) fn file_system(disk: &SimDisk, path: &Path) -> io::Result<FileSystem> {
+    disk.call(CallKind::FileSystem, path, |state| {
+        state.find(path)?;
+        Ok(state.file_system)
+    })
+}
+
 pub(in crate::fs) fn wall_clock(disk: &SimDisk) -> Timestamp {
     disk.state().clock().wall
 }
@@ -332,6 +349,8 @@ impl SimFile {
         if len > MAX_FILE_BYTES {
             return Err(Errno::EFBIG.into());
         }
+        let shortens = narrow(len) < state.content(self.inode.id).visible.len();
+        assert!(!shortens || state.inode(self.inode.id).windows == 0, "a file was shortened under a window (rule 22)");
         let content = state.content_mut(self.inode.id);
         content.set_len(narrow(len));
         let freed = content.charged_to.saturating_sub(len);
@@ -389,6 +408,14 @@ impl SimFile {
         Ok(SimMap { inode: Handle::new(&self.inode.disk, &mut state, self.inode.id), len })
     }
 
+    pub(in crate::fs) fn map_window(&self, start: Position, end: Position) -> io::Result<SimWindow> {
+        let (mut state, _) = self.enter(CallKind::MapWindow, start.value(), end - start)?;
+        self.expect_writable()?;
+        state.inode_mut(self.inode.id).windows += 1;
+        let inode = Handle::new(&self.inode.disk, &mut state, self.inode.id);
+        Ok(SimWindow { inode, lent_at: 0, lent: Vec::new() })
+    }
+
     fn enter(
         &self,
         call: CallKind,
@@ -417,6 +444,45 @@ impl SimMap {
 
     pub(in crate::fs) fn len(&self) -> usize {
         self.len
+    }
+}
+
+impl SimWindow {
+    /// A store behind the end of the file, or where it has no room, is a panic here, where it is SIGBUS on the real half.
+    pub(in crate::fs) fn bytes_mut(&mut self, at: Position, len: usize) -> &mut [u8] {
+        let at = narrow(at.value());
+        let state = self.inode.disk.state();
+        let content = state.content(self.inode.id);
+        assert!(wide(at + len) <= content.charged_to, "a store where a mapped file has no room (rule 21)");
+        let found = content.visible.get(at..at + len).expect("a store behind the end of a mapped file (rule 21)");
+        self.lent_at = at;
+        self.lent.clear();
+        self.lent.extend_from_slice(found);
+        &mut self.lent
+    }
+
+    /// A store is no call: nothing can fail it. But it is a change, before which the power can be cut, and behind that
+    /// the process goes on with memory that nobody sees.
+    pub(in crate::fs) fn wrote(&mut self, at: Position, len: usize) {
+        let at = narrow(at.value());
+        let first = at.checked_sub(self.lent_at).expect("a store below what was lent");
+        let bytes = self.lent.get(first..first + len).expect("a store beyond what was lent").to_vec();
+        let mut state = self.inode.disk.state();
+        if state.enter_store() {
+            state.content_mut(self.inode.id).write(at, &bytes);
+            state.note(self.inode.id, || Change::Write { at, bytes });
+        }
+    }
+
+    pub(in crate::fs) fn populate(&self) -> io::Result<()> {
+        let mut state = self.inode.disk.state();
+        state.enter(CallKind::PopulateWindow, Target::Inode(self.inode.id), 0, 0).map(drop)
+    }
+}
+
+impl Drop for SimWindow {
+    fn drop(&mut self) {
+        self.inode.disk.state().inode_mut(self.inode.id).windows -= 1;
     }
 }
 

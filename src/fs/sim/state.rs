@@ -16,7 +16,7 @@ use super::crash::CrashStrength;
 use super::faults::{CallKind, Monitor, Verdict};
 use super::names::{InodeId, NameChange, Place, ROOT, Tree};
 use super::random::Random;
-use crate::fs::real;
+use crate::fs::{FileSystem, real};
 use crate::offset::Timestamp;
 
 /// What a name, a file's inode or a directory's takes from the room.
@@ -48,6 +48,7 @@ pub(super) struct State {
     pub(super) durable: Tree,
     pub(super) pending: Vec<PendingName>,
     pub(super) free_bytes: Option<u64>,
+    pub(super) file_system: FileSystem,
     pub(super) next_inode: InodeId,
     pub(super) next_sequence: u64,
 }
@@ -80,6 +81,8 @@ pub(super) struct Inode {
     /// The name that is seen, or was last; `None` for the root.
     pub(super) place: Option<Place>,
     pub(super) handles: u32,
+    /// Writable maps of it.
+    pub(super) windows: u32,
     pub(super) locks: Locks,
     pub(super) bytes_read: u64,
 }
@@ -98,7 +101,7 @@ pub(super) struct Locks {
 
 impl Inode {
     pub(super) fn new(node: Node, place: Option<Place>) -> Inode {
-        Inode { node, place, handles: 0, locks: Locks::default(), bytes_read: 0 }
+        Inode { node, place, handles: 0, windows: 0, locks: Locks::default(), bytes_read: 0 }
     }
 
     pub(super) fn is_directory(&self) -> bool {
@@ -126,14 +129,8 @@ impl State {
         if self.is_off {
             return Err(Errno::EIO.into());
         }
-        if call.is_change()
-            && let Some(left) = &mut self.calls_left
-        {
-            let Some(fewer) = left.checked_sub(1) else {
-                self.is_off = true;
-                return Err(Errno::EIO.into());
-            };
-            *left = fewer;
+        if call.is_change() && !self.lets_change() {
+            return Err(Errno::EIO.into());
         }
         let path = match target {
             _ if !self.monitor.wants_path() => PathBuf::new(),
@@ -141,6 +138,22 @@ impl State {
             Target::Inode(inode) => self.path_of(inode),
         };
         self.monitor.admit(call, &path, at, len)
+    }
+
+    /// Whether the power lasts for one more change.
+    fn lets_change(&mut self) -> bool {
+        if let Some(left) = &mut self.calls_left {
+            match left.checked_sub(1) {
+                Some(fewer) => *left = fewer,
+                None => self.is_off = true,
+            }
+        }
+        !self.is_off
+    }
+
+    /// Whether a store into a map reaches the disk's memory.
+    pub(super) fn enter_store(&mut self) -> bool {
+        !self.is_off && self.lets_change()
     }
 
     pub(super) fn clock(&self) -> Clock {

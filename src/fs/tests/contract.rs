@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
-use crate::fs::{EntryKind, LockKind, write_all_at};
+use crate::fs::{EntryKind, LockKind, Window, write_all_at};
 use crate::offset::Position;
 
 /// Makes each function a test on either half. A macro, so that what fails names its rule and its half.
@@ -50,6 +50,12 @@ on_both_halves! {
     the_file_of_a_lock_stays_and_a_missing_one_is_not_locked
     asking_for_a_lock_neither_takes_nor_creates
     a_map_over_a_growing_file_sees_what_is_appended
+    a_store_into_a_window_is_read_at_once_and_a_write_is_there_for_the_next_store
+    a_window_begins_and_ends_anywhere_in_a_page
+    a_window_needs_a_handle_for_writing
+    a_closed_window_leaves_the_file_at_the_length_it_is_cut_to
+    a_window_is_populated_without_changing_a_byte
+    the_file_system_of_what_is_missing_is_not_known
     sending_gives_the_bytes_and_ends_at_the_end_of_the_file
     clocks_go_forward_and_random_numbers_differ
     a_thread_runs_and_tells_how_it_ended
@@ -321,6 +327,71 @@ fn a_map_over_a_growing_file_sees_what_is_appended(ground: &Ground) {
     }
     drop(file);
     assert_eq!(u64::from_be_bytes(map.copy_at(8)), 1, "a map needs no handle");
+}
+
+/// A file with room and a window on part of it.
+fn windowed(ground: &Ground, start: u64, end: u64) -> (File, Window) {
+    let file = ground.create("a");
+    file.allocate(Position::ZERO, Position::new(end)).unwrap();
+    let window = file.map_window(Position::new(start), Position::new(end)).unwrap();
+    (file, window)
+}
+
+fn store(window: &mut Window, bytes: &[u8], at: u64) {
+    window.bytes_mut(Position::new(at), bytes.len()).copy_from_slice(bytes);
+    window.wrote(Position::new(at), bytes.len());
+}
+
+fn a_store_into_a_window_is_read_at_once_and_a_write_is_there_for_the_next_store(ground: &Ground) {
+    let (file, mut window) = windowed(ground, 0, 8192);
+    store(&mut window, b"stored", 4093);
+    let mut into = [1; 10];
+    file.read_at(&mut into, Position::new(4091)).unwrap();
+    assert_eq!(&into, b"\0\0stored\0\0");
+    write_all_at(&file, b"written", Position::new(4096)).unwrap();
+    assert_eq!(window.bytes_mut(Position::new(4093), 10), b"stowritten");
+    file.sync_data().expect("stores are synced by the file");
+    assert_eq!(ground.content("a").len(), 8192);
+}
+
+fn a_window_begins_and_ends_anywhere_in_a_page(ground: &Ground) {
+    let (_file, mut window) = windowed(ground, 5001, 9001);
+    assert_eq!((window.start(), window.end()), (Position::new(5001), Position::new(9001)));
+    store(&mut window, b"ab", 5001);
+    store(&mut window, b"yz", 8999);
+    let content = ground.content("a");
+    assert_eq!((&content[5000..5004], &content[8998..]), (&b"\0ab\0"[..], &b"\0yz"[..]));
+    for (at, len, held) in [(5001, 4000, true), (9001, 0, true), (5000, 1, false), (9000, 2, false), (9002, 0, false)] {
+        assert_eq!(window.holds(Position::new(at), len), held, "{len} bytes at {at}");
+    }
+}
+
+fn a_window_needs_a_handle_for_writing(ground: &Ground) {
+    drop(windowed(ground, 0, 100));
+    let file = ground.env.open(&ground.path("a"), OpenMode::Read).unwrap();
+    file.map_window(Position::ZERO, Position::new(100)).unwrap_err();
+}
+
+fn a_closed_window_leaves_the_file_at_the_length_it_is_cut_to(ground: &Ground) {
+    let (file, mut window) = windowed(ground, 0, 5000);
+    store(&mut window, b"kept, and cut", 0);
+    window.close(&file, 4).unwrap();
+    assert_eq!(ground.content("a"), b"kept");
+}
+
+fn a_window_is_populated_without_changing_a_byte(ground: &Ground) {
+    let (file, mut window) = windowed(ground, 4000, 20_000);
+    write_all_at(&file, b"written before", Position::new(3995)).unwrap();
+    store(&mut window, b"stored before", 4096);
+    window.populate().unwrap();
+    let content = ground.content("a");
+    assert_eq!(&content[3995..4009], b"written before");
+    assert_eq!(&content[4096..4109], b"stored before");
+}
+
+fn the_file_system_of_what_is_missing_is_not_known(ground: &Ground) {
+    ground.env.file_system(&ground.dir).expect("some file system");
+    assert_eq!(ground.env.file_system(&ground.path("missing")).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 fn sending_gives_the_bytes_and_ends_at_the_end_of_the_file(ground: &Ground) {

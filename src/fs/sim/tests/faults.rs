@@ -24,6 +24,7 @@ fn call(env: &Env, file: &File, call: CallKind) -> io::Result<()> {
         CallKind::TryLock => env.try_lock(path, LockKind::Exclusive).map(drop),
         CallKind::IsLocked => env.is_locked(path).map(drop),
         CallKind::FreeSpace => env.free_space(path).map(drop),
+        CallKind::FileSystem => env.file_system(path).map(drop),
         CallKind::Spawn => env.spawn("name", || {}).map(drop),
         CallKind::WriteAt => file.write_at(b"x", Position::ZERO).map(drop),
         CallKind::WriteVectoredAt => file.write_vectored_at(&[io::IoSlice::new(b"x")], Position::ZERO).map(drop),
@@ -35,6 +36,8 @@ fn call(env: &Env, file: &File, call: CallKind) -> io::Result<()> {
         CallKind::SyncData => file.sync_data(),
         CallKind::SendTo => file.send_to(std::os::fd::AsFd::as_fd(&out), Position::ZERO, 1).map(drop),
         CallKind::MapRead => file.map_read(1).map(drop),
+        CallKind::MapWindow => file.map_window(Position::ZERO, Position::new(1)).map(drop),
+        CallKind::PopulateWindow => file.map_window(Position::ZERO, Position::new(1))?.populate(),
     }
 }
 

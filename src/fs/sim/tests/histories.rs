@@ -137,7 +137,7 @@ fn crashes_follow_crashes_whatever_fails_in_between() {
         disk.set_free_space(20_000);
         let room_at_start = room(&disk);
         for round in 0..4 {
-            let kind = CallKind::ALL[usize::try_from(random.below(22)).expect("a small index")];
+            let kind = CallKind::ALL[usize::try_from(random.below(CallKind::ALL.len() as u64)).expect("a small index")];
             disk.fail(Fault::from(kind, 1 + random.below(5), FaultKind::InputOutput));
             disk.set_failed_syncs_keep_some(round % 2 == 0);
             let env = Env::sim(&disk);
