@@ -129,10 +129,10 @@ impl Workload {
                 unsynced = Some(Unsynced { era, end, batches });
             }
             match dice.below(128) {
-                0 => self.truncate(&mut dice)?,
-                1 => self.trim_some(&mut dice)?,
-                2 => self.roll()?,
-                3..10 => held = self.hold(&mut dice),
+                0..3 => self.truncate(&mut dice)?,
+                3 => self.trim_some(&mut dice)?,
+                4 => self.roll()?,
+                5..10 => held = self.hold(&mut dice),
                 10..20 => held = None,
                 _ => {}
             }
