@@ -2,7 +2,7 @@
 //!
 //! A promise belongs to an *era*, which each truncation and each reopening ends: what was appended in one may be gone in the
 //! next, whatever a sync says by then. The invariant it owns: an `ACK` is given only in the era in which its append was
-//! made, never while something is being truncated, and never below one that was given in the same era.
+//! made, never while something is being truncated, and never for what is acknowledged already.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +18,7 @@ pub(crate) enum Failure {
         offset: u64,
         reason: String,
     },
+    Thread(io::Error),
     Output(io::Error),
 }
 
@@ -54,7 +55,7 @@ pub(crate) struct Lines {
 struct Promises {
     era: u64,
     truncating: bool,
-    /// One past what was acknowledged in this era.
+    /// One past what was acknowledged, and not cut off since.
     acknowledged: u64,
     acks: u64,
 }
@@ -100,37 +101,31 @@ impl Lines {
 
     pub(crate) fn truncating(&self, end: u64) -> io::Result<()> {
         let mut promises = self.lock();
-        promises.next_era();
+        promises.era += 1;
         promises.truncating = true;
+        promises.acknowledged = promises.acknowledged.min(end);
         say(&format!("TRUNC {end}"))
     }
 
     pub(crate) fn truncated(&self, end: u64) -> io::Result<()> {
         let mut promises = self.lock();
-        promises.next_era();
+        promises.era += 1;
         promises.truncating = false;
         say(&format!("TRUNCATED {end}"))
     }
 
     /// Before the log is reopened: whoever asks for what is gone then, asks in vain.
     pub(crate) fn reopening(&self) {
-        self.lock().next_era();
+        self.lock().era += 1;
     }
 
     pub(crate) fn reopened(&self) -> io::Result<()> {
         let mut promises = self.lock();
-        promises.next_era();
+        promises.era += 1;
         say("REOPEN")
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Promises> {
         self.promises.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Promises {
-    fn next_era(&mut self) {
-        self.era += 1;
-        self.acknowledged = 0;
     }
 }

@@ -96,6 +96,7 @@ fn main() -> ExitCode {
     let line = match failure {
         Failure::Log(error) => format!("ERR {error}"),
         Failure::Wrong { offset, reason } => format!("BAD {offset} {reason}"),
+        Failure::Thread(error) => format!("ERR starting a thread: {error}"),
         Failure::Output(error) => {
             eprintln!("workload: writing to standard output: {error}");
             return ExitCode::FAILURE;

@@ -55,20 +55,7 @@ pub(crate) fn run(order: &Order) -> std::result::Result<(), Failure> {
         front: Mutex::new(Front { ceiling: u64::MAX }),
         mending: Mutex::new(None),
     };
-    let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..order.threads)
-            .map(|number| {
-                let dice = Dice::new(order.seed, number);
-                scope.spawn(|| workload.work(dice))
-            })
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    // The others were told to stop, and may have been told the same.
-    outcomes.into_iter().collect::<std::result::Result<(), Failure>>()?;
+    workload.work_all(order)?;
     workload.finish()
 }
 
@@ -101,6 +88,28 @@ struct Unsynced {
 }
 
 impl Workload {
+    fn work_all(&self, order: &Order) -> std::result::Result<(), Failure> {
+        if order.threads == 1 {
+            return self.work(Dice::new(order.seed, 0));
+        }
+        std::thread::scope(|scope| {
+            let start = |number| {
+                let dice = Dice::new(order.seed, number);
+                std::thread::Builder::new().spawn_scoped(scope, || self.work(dice)).map_err(Failure::Thread)
+            };
+            let threads: Vec<_> = (0..order.threads).map(start).collect();
+            if threads.iter().any(std::result::Result::is_err) {
+                self.over.store(true, Ordering::Release);
+            }
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            // All of them are waited for. The others were told to stop, and may have been told the same.
+            let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.and_then(join)).collect();
+            outcomes.into_iter().collect()
+        })
+    }
+
     fn work(&self, dice: Dice) -> std::result::Result<(), Failure> {
         let outcome = self.append_all(dice);
         if outcome.is_err() {

@@ -74,7 +74,7 @@ impl Promises {
         Ok(())
     }
 
-    /// Whether what a run appended was acknowledged to the last record.
+    /// One past what is acknowledged, or was found.
     pub(crate) fn durable(&self) -> u64 {
         self.durable
     }

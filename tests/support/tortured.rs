@@ -118,6 +118,22 @@ impl Tortured {
         Ending { code: status.code(), lines }
     }
 
+    /// Waits for the end of a check that may fail, but not improperly, and returns its exit code.
+    pub(crate) fn end_check(&mut self, mut running: Running) -> i32 {
+        let status = running.wait();
+        let said = running.heard();
+        let last = said.lines().last().unwrap_or_default();
+        let told = last.starts_with("ERR ") || last.starts_with("BAD ");
+        match status.code() {
+            Some(0) if !told => 0,
+            Some(1) if told => 1,
+            _ => {
+                let complaint = std::fs::read_to_string(&running.complained).expect("notes");
+                self.fail(&format!("verify: an improper end: {status}\n{said}{complaint}"))
+            }
+        }
+    }
+
     /// Checks the directory against what was promised, and returns what is there.
     pub(crate) fn verify(&mut self, before: &[String]) -> Range<u64> {
         let mut running = self.start_verify(before);
@@ -134,6 +150,12 @@ impl Tortured {
             }
             Err(fault) => self.fail(&format!("{fault}\nafter {:?}\n{said}", self.promises)),
         }
+    }
+
+    /// The same directory, promises and story, in a copy of the world.
+    pub(crate) fn fork(&self) -> Tortured {
+        let (dir, notes) = (self.dir.clone(), self.notes.clone());
+        Tortured { dir, notes, promises: self.promises.clone(), story: self.story.clone() }
     }
 
     /// Something that was done to the directory, for the story.
