@@ -3,6 +3,9 @@
 //! It knows no names and no disk. The invariant it owns: `durable` with all of `pending` applied is what is seen; but
 //! once a sync has failed, what it should have kept is seen and is in neither (rule 17).
 
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
 use crate::offset::Timestamp;
 
 use super::crash::{Atom, Choose, CrashStrength, Part};
@@ -30,11 +33,37 @@ struct Pending {
     change: Change,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum Change {
     Write { at: usize, bytes: Vec<u8> },
     SetLen(usize),
     Allocate { to: usize },
+}
+
+impl Change {
+    /// In how many ways its data can be kept or lost.
+    fn data_answers(&self) -> u64 {
+        match self {
+            Change::Write { at, bytes } => {
+                let sectors = u32::try_from(sectors(*at, bytes.len()).len()).unwrap_or(u32::MAX);
+                1_u64.checked_shl(sectors).unwrap_or(u64::MAX)
+            }
+            Change::SetLen(_) | Change::Allocate { .. } => 1,
+        }
+    }
+
+    /// The lengths that it can leave a file of some length with, the one it was to have last.
+    fn lengths(&self, len: usize) -> Vec<usize> {
+        match self {
+            Change::Write { at, bytes } => {
+                let ends = sectors(*at, bytes.len()).into_iter().map(|sector| sector.end);
+                std::iter::once(len).chain(ends.filter(|end| *end > len)).collect()
+            }
+            Change::SetLen(new) => vec![len, *new],
+            Change::Allocate { to } if *to > len => vec![len, *to],
+            Change::Allocate { .. } => vec![len],
+        }
+    }
 }
 
 impl Content {
@@ -126,8 +155,49 @@ impl Content {
         self.pending.clear();
     }
 
-    pub(super) fn sequences(&self) -> impl Iterator<Item = u64> {
-        self.pending.iter().map(|pending| pending.sequence)
+    /// The pending changes with the number of sectors that each can lose, 0 for one without data.
+    pub(super) fn pending_sectors(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.pending.iter().map(|Pending { sequence, change }| match change {
+            Change::Write { at, bytes } => (*sequence, sectors(*at, bytes.len()).len()),
+            Change::SetLen(_) | Change::Allocate { .. } => (*sequence, 0),
+        })
+    }
+
+    /// In how many ways [`Content::after_power_cut`] can be answered, or the largest number if they are more.
+    pub(super) fn count_answers(&self, strength: CrashStrength) -> u64 {
+        // Data is asked about whatever the length, so that only length and order branch.
+        let mut ways = BTreeMap::from([((self.durable.len(), true), 1_u64)]);
+        for Pending { change, .. } in &self.pending {
+            let mut next = BTreeMap::new();
+            let mut reach = |len: usize, whole: bool, count: u64| {
+                let lengths_kept = whole || strength != CrashStrength::Ordered;
+                let sum: &mut u64 = next.entry((len, lengths_kept)).or_default();
+                *sum = sum.saturating_add(count);
+            };
+            for ((len, lengths_kept), count) in ways {
+                if !lengths_kept {
+                    reach(len, false, count.saturating_mul(change.data_answers()));
+                    continue;
+                }
+                let lengths = change.lengths(len);
+                let last = lengths.len() - 1;
+                for (index, length) in lengths.into_iter().enumerate() {
+                    reach(length, index == last, count.saturating_mul(change.data_answers()));
+                }
+            }
+            ways = next;
+        }
+        ways.into_values().fold(0, u64::saturating_add)
+    }
+
+    /// Tells contents apart, whatever their history: what is seen, what is durable and what is pending.
+    pub(super) fn hash_into(&self, hasher: &mut impl Hasher) {
+        self.visible.hash(hasher);
+        self.durable.hash(hasher);
+        self.owes_error.hash(hasher);
+        for pending in &self.pending {
+            pending.change.hash(hasher);
+        }
     }
 
     /// Damage at rest: in what is seen and in what a power cut leaves.

@@ -83,8 +83,9 @@ pub(super) struct Draw {
     tear: Option<(u64, Tear)>,
 }
 
-#[derive(Debug)]
-enum Shape {
+/// What a crash state is like. Numbers are those of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
     All,
     None,
     AllBut(u64),
@@ -94,6 +95,16 @@ enum Shape {
     TornAt(u64),
     /// Nothing but one sector of this one.
     OneSector(u64),
+    /// All names and lengths, and of the data one sector.
+    SectorAlone {
+        sequence: u64,
+        sector: usize,
+    },
+    /// Everything but one sector.
+    SectorLost {
+        sequence: u64,
+        sector: usize,
+    },
     Scattered,
 }
 
@@ -123,7 +134,15 @@ impl Draw {
             (9, Some(last)) => Shape::TornAt(*last),
             _ => Shape::Scattered,
         };
+        Draw::shaped(shape, random)
+    }
+
+    pub(super) fn shaped(shape: Shape, random: Random) -> Draw {
         Draw { shape, random, tear: None }
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     pub(super) fn answer(&mut self, atom: &Atom, options: u64) -> u64 {
@@ -136,6 +155,14 @@ impl Draw {
             Shape::Before(end) => asked < end,
             Shape::OneSector(kept) if asked == kept => return self.one_sector(atom, options),
             Shape::OneSector(_) => false,
+            Shape::SectorAlone { sequence, sector } => match atom.part {
+                Part::Data { sector: this, .. } => asked == sequence && this == sector,
+                Part::Length | Part::Name => true,
+            },
+            Shape::SectorLost { sequence, sector } => match atom.part {
+                Part::Data { sector: this, .. } => asked != sequence || this != sector,
+                Part::Length | Part::Name => true,
+            },
             Shape::TornAt(torn) if asked == torn => return self.torn(atom, options),
             Shape::TornAt(torn) => asked < torn,
             Shape::Scattered => return self.torn(atom, options),

@@ -23,19 +23,21 @@ mod power;
 mod random;
 mod seam;
 mod state;
+mod states;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use crash::{Atom, CrashStrength, Part};
 pub(crate) use faults::{CallKind, Fault, FaultKind, Rates, TraceEntry};
 pub(super) use seam::*;
+pub(crate) use states::{Bound, crash_states_seen};
 
 use content::Content;
 use crash::{Draw, Odometer};
 use faults::Monitor;
 use names::{ROOT, Tree};
 use random::Random;
-use state::{Clock, Inode, Node, Origin, State};
+use state::{Choice, Clock, Inode, Node, Origin, State};
 
 /// The wall clock of a new disk: 2023-11-14T22:13:20Z.
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -61,7 +63,7 @@ impl SimDisk {
     fn with(seed: u64, keeps_history: bool, clock: Option<Clock>) -> SimDisk {
         let mut seeds = Random::new(seed);
         SimDisk::holding(State {
-            origin: Origin { seed, crashes: 0 },
+            origin: Origin { seed, crashes: Vec::new() },
             keeps_history,
             is_off: false,
             calls_left: None,
@@ -96,9 +98,14 @@ impl SimDisk {
     /// Ends the process or cuts the power, and gives the disk as the next process finds it, drawn from the seed. This
     /// one refuses every call from now on, so that threads which outlive the crash can change nothing.
     pub(crate) fn crash(&self, strength: CrashStrength) -> SimDisk {
-        let random = self.state().choices.fork();
-        let mut draw = Draw::new(random, &self.state().pending_sequences());
-        self.crash_keeping(strength, |atom, options| draw.answer(atom, options))
+        self.power_off();
+        let mut state = self.state();
+        let seed = state.choices.next();
+        let mut draw = Draw::new(Random::new(seed), &state.pending_sequences());
+        let choice = Choice::Shaped { shape: draw.shape(), seed };
+        let image = state.image(strength, choice, &mut |atom, options| draw.answer(atom, options));
+        states::note_seen();
+        SimDisk::holding(image)
     }
 
     /// As [`SimDisk::crash`], with the choice left to the caller: it is asked with the number of options, of which 0
@@ -110,11 +117,12 @@ impl SimDisk {
 
     /// What a crash at this moment would leave, without one.
     pub(crate) fn image(&self, strength: CrashStrength, mut choose: impl FnMut(&Atom, u64) -> u64) -> SimDisk {
-        SimDisk::holding(self.state().image(strength, &mut choose))
+        states::note_seen();
+        SimDisk::holding(self.state().image(strength, Choice::Given, &mut choose))
     }
 
-    /// Every state that a crash at this moment could leave. Their number grows as 2 to the power of the unsynced
-    /// sectors, so take what time allows.
+    /// Every combination of answers that a crash at this moment could be given, some of which leave the same state.
+    /// Their number grows as 2 to the power of the unsynced sectors; [`SimDisk::crash_states`] is bounded.
     pub(crate) fn every_image(&self, strength: CrashStrength) -> impl Iterator<Item = SimDisk> {
         let mut odometer = Some(Odometer::default());
         std::iter::from_fn(move || {
@@ -304,8 +312,8 @@ impl fmt::Debug for SimDisk {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { seed, crashes } = self.origin;
-        write!(f, "simulated disk: seed {seed}, crashes {crashes}, {:?}, ", self.monitor.rates)?;
+        let Origin { seed, crashes } = &self.origin;
+        write!(f, "simulated disk: seed {seed}, crashes {} {crashes:?}, {:?}, ", crashes.len(), self.monitor.rates)?;
         match self.free_bytes {
             Some(free) => write!(f, "{free} bytes free")?,
             None => f.write_str("unlimited room")?,

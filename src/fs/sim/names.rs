@@ -42,6 +42,14 @@ impl NameChange {
         }
     }
 
+    /// The names that it changes; the same one twice for all but a rename.
+    pub(super) fn names(&self) -> [&OsStr; 2] {
+        match self {
+            NameChange::Link { place, .. } | NameChange::Unlink { place, .. } => [&place.name, &place.name],
+            NameChange::Rename { from, to, .. } => [&from.name, &to.name],
+        }
+    }
+
     /// Whether it gives a new inode its first name, and the inode is the one that is meant.
     pub(super) fn makes(&self, is_meant: impl FnOnce(InodeId) -> bool) -> bool {
         match self {

@@ -9,24 +9,31 @@ use super::content::Content;
 use super::crash::{Atom, Choose, CrashStrength, Part};
 use super::faults::Monitor;
 use super::names::{InodeId, ROOT, Tree};
-use super::state::{Inode, Locks, Node, Origin, State};
+use super::state::{Choice, Inode, Locks, Node, State};
 
 impl State {
     /// The sequence numbers of all changes that a power cut may take, in order.
     pub(super) fn pending_sequences(&self) -> Vec<u64> {
+        self.pending_changes().into_iter().map(|(sequence, _)| sequence).collect()
+    }
+
+    /// All changes that a power cut may take, in order, with the number of sectors that each has.
+    pub(super) fn pending_changes(&self) -> Vec<(u64, usize)> {
         let contents = self.inodes.values().filter_map(|inode| match &inode.node {
             Node::File(content) => Some(content),
             Node::Directory => None,
         });
-        let mut sequences: Vec<u64> = contents.flat_map(Content::sequences).collect();
-        sequences.extend(self.pending.iter().map(|pending| pending.sequence));
-        sequences.sort_unstable();
-        sequences
+        let mut changes: Vec<(u64, usize)> = contents.flat_map(Content::pending_sectors).collect();
+        changes.extend(self.pending.iter().map(|pending| (pending.sequence, 0)));
+        changes.sort_unstable();
+        changes
     }
 
     /// The disk as the next process finds it.
-    pub(super) fn image(&self, strength: CrashStrength, choose: Choose<'_>) -> State {
+    pub(super) fn image(&self, strength: CrashStrength, choice: Choice, choose: Choose<'_>) -> State {
         let mut image = self.without_files();
+        let choice = if strength == CrashStrength::Kill { Choice::Everything } else { choice };
+        image.origin.crashes.push((strength, choice));
         if strength == CrashStrength::Kill || !self.keeps_history {
             image.inodes = self.inodes.clone();
             image.orphans = self.orphans.clone();
@@ -52,7 +59,7 @@ impl State {
         let mut monitor = Monitor::new(self.monitor.rates, seeds.fork());
         monitor.set_tracing(self.monitor.is_tracing());
         State {
-            origin: Origin { crashes: self.origin.crashes + 1, ..self.origin },
+            origin: self.origin.clone(),
             keeps_history: self.keeps_history,
             is_off: false,
             calls_left: None,
@@ -84,7 +91,7 @@ impl State {
         self.forget_unused();
     }
 
-    fn names_after_power_cut(&self, strength: CrashStrength, choose: Choose<'_>) -> Tree {
+    pub(super) fn names_after_power_cut(&self, strength: CrashStrength, choose: Choose<'_>) -> Tree {
         let mut names = self.durable.clone();
         let mut cut_off = BTreeSet::new();
         for pending in &self.pending {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::content::{Change, Content};
-use super::crash::CrashStrength;
+use super::crash::{CrashStrength, Shape};
 use super::faults::{CallKind, Monitor, Verdict};
 use super::names::{InodeId, NameChange, Place, ROOT, Tree};
 use super::random::Random;
@@ -54,11 +54,24 @@ pub(super) struct State {
 }
 
 /// Where a disk comes from: printed when a test fails.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) seed: u64,
-    /// How many crashes lie behind it.
-    pub(super) crashes: u64,
+    /// The crashes that lie behind it, each with what it kept.
+    pub(super) crashes: Vec<(CrashStrength, Choice)>,
+}
+
+/// How it was decided what a crash keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// There was nothing to decide.
+    Everything,
+    /// By the test, or by a rule that it knows.
+    Given,
+    /// By a shape, its details from a seed.
+    Shaped { shape: Shape, seed: u64 },
+    /// As the combination of this number, from 0.
+    Numbered(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -323,6 +336,7 @@ impl State {
         }
     }
 
+    /// The number of the next change or sync: whoever finds it unchanged finds the disk unchanged.
     pub(super) fn draw_sequence(&mut self) -> u64 {
         self.next_sequence += 1;
         self.next_sequence
@@ -340,6 +354,7 @@ impl State {
     }
 
     pub(super) fn sync_data(&mut self, inode: InodeId) {
+        self.draw_sequence();
         self.content_mut(inode).sync();
         let makes_it = |name: &PendingName| name.change.makes(|made| made == inode);
         if let Some(last) = self.pending.iter().position(makes_it) {
@@ -367,6 +382,7 @@ impl State {
     }
 
     pub(super) fn fail_sync_data(&mut self, inode: InodeId) {
+        self.draw_sequence();
         let kept = self.failed_syncs_keep_some.then(|| {
             let mut choices = self.choices.fork();
             let mut choose = |_: &super::crash::Atom, options| choices.below(options);
@@ -377,6 +393,7 @@ impl State {
 
     /// Makes the names in a directory durable, or, if the sync failed, loses what was to become durable.
     pub(super) fn settle_names(&mut self, dir: InodeId, kept: bool) {
+        self.draw_sequence();
         let settled = self.changes_before(self.pending.len(), BTreeSet::from([dir]), false);
         for (index, name) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             if !settled.contains(&index) {

@@ -87,6 +87,16 @@ fn history(seed: u64, calls: u64) -> (SimDisk, Random) {
     (disk, random)
 }
 
+/// A disk after a few calls, most of which few crash states follow.
+pub(super) fn short(seed: u64) -> SimDisk {
+    let (disk, mut random) = history(seed, 12);
+    sync_everything(&disk);
+    for _ in 0..4 {
+        step(&Env::sim(&disk), &mut random);
+    }
+    disk
+}
+
 #[test]
 fn a_crash_that_keeps_everything_leaves_what_was_seen() {
     for seed in 0..300 {

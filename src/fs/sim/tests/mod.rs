@@ -10,6 +10,7 @@ mod crashes;
 mod faults;
 mod histories;
 mod names;
+mod states;
 mod windows;
 
 /// A disk with a durable directory `/d`, and the seam to it.
