@@ -87,7 +87,7 @@ pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCau
 #[cfg(feature = "sim")]
 pub use log::SimulatedDisk;
 pub use log::{
-    AppendOptions, Appended, Batches, Checked, CursorInfo, Damage, Deleted, Fate, Finding, FindingKind,
+    AppendOptions, Appended, Batches, Checked, CursorCommit, CursorInfo, Damage, Deleted, Fate, Finding, FindingKind,
     IntegrityReport, Leftover, Log, LostEpochs, NamedCursor, OnReset, ReadUpTo, Reader, Records, RecordsReversed,
     RecoveryReport, SegmentInfo, Severity, Stats, StopHandle, Tailer, TornTail, Trust,
 };

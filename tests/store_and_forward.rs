@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use kstore::{AppendOptions, Log, LogConfig, Offset, Record};
+use kstore::{AppendOptions, CursorCommit, Log, LogConfig, Offset, Record};
 use serde_json::Value;
 use support::programs::{complaint, lines, program, run};
 use tempfile::tempdir;
@@ -215,7 +215,9 @@ fn what_is_missing_twice_or_not_what_was_sent_is_found() {
     let dir = folder.path().join("missing");
     let log = Log::open(dir.join("receiver"), LogConfig::default()).expect("a new log");
     let records = [Record::tombstone("0"), Record::tombstone("1"), Record::tombstone("1")];
-    log.append_and_commit(&AppendOptions::default(), &records, &[("sender", Offset::new(3))]).expect("there is room");
+    let next = 3_u64.to_be_bytes();
+    let commit = CursorCommit::new("sender", Offset::new(3)).metadata(&next);
+    log.append_and_commit(&AppendOptions::default(), &records, &[commit]).expect("there is room");
     log.close().expect("a healthy disk");
     // The buffer must have that many, so that it is believed.
     let log = Log::open(dir.join("sender"), LogConfig::default()).expect("a new log");

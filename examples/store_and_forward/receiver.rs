@@ -14,13 +14,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kstore::{AppendOptions, Log, LogConfig, Offset, Record};
+use kstore::{AppendOptions, CursorCommit, Log, LogConfig, Offset, Record};
 
 use super::Failure;
 use super::line::{Frame, Line, Mode, REFUSED};
 
-/// Under this name the receiver's log remembers where the sender is. Its offsets are the sender's: as each of them has a
-/// record here, they never pass the end of this log.
+/// Under this name the receiver's log remembers where the sender is: the sender's next offset is the metadata of a commit.
 const CURSOR: &str = "sender";
 
 pub(crate) struct Receiver {
@@ -66,7 +65,8 @@ impl Receiver {
 
     /// The sender's offset that comes next, as far as the receiver knows. `None` if it has records that were not sent in this mode.
     fn expected(&self, mode: Mode) -> Result<Option<u64>, Failure> {
-        let committed = self.log.cursor(CURSOR)?.committed()?.map(Offset::value);
+        let committed = self.log.cursor(CURSOR)?.metadata()?;
+        let committed = committed.and_then(|next| Some(u64::from_be_bytes(next.as_ref().try_into().ok()?)));
         let is_new = self.log.log_end_offset() == Offset::ZERO;
         Ok(match mode {
             Mode::ExactlyOnce => committed.or(is_new.then_some(0)),
@@ -87,7 +87,12 @@ impl Receiver {
         let stored = match mode {
             Mode::AtLeastOnce => self.log.append_with(&options, &records),
             Mode::ExactlyOnce if self.expected(mode)? != Some(frame.first()) => return Ok(false),
-            Mode::ExactlyOnce => self.log.append_and_commit(&options, &records, &[(CURSOR, Offset::new(frame.next()))]),
+            Mode::ExactlyOnce => {
+                // Where the sender is goes with the batch; the offset is this log's own business.
+                let next = frame.next().to_be_bytes();
+                let commit = CursorCommit::new(CURSOR, self.log.log_end_offset()).metadata(&next);
+                self.log.append_and_commit(&options, &records, &[commit])
+            }
         };
         stored.map(|_| true).map_err(|error| format!("the receiver's log: {error}").into())
     }

@@ -209,6 +209,13 @@ pub enum Error {
         /// What would have been accepted.
         expected: &'static str,
     },
+    /// More bytes of the caller's own than a commit of a cursor carries.
+    MetadataTooLarge {
+        /// Size of the metadata in bytes.
+        size_bytes: usize,
+        /// The most there may be, in bytes.
+        limit_bytes: usize,
+    },
     /// A cursor that may not be reset has no committed offset, or one below the log start.
     CursorOutOfRange {
         /// The cursor's name.
@@ -258,6 +265,7 @@ impl Error {
             | Error::ReadOnly
             | Error::PeerClosed
             | Error::InvalidCursorName { .. }
+            | Error::MetadataTooLarge { .. }
             | Error::CursorOutOfRange { .. }
             | Error::ReceiverRefused { .. }
             | Error::Truncated { .. } => ErrorKind::Usage,
@@ -370,6 +378,9 @@ impl fmt::Display for Error {
             ),
             Error::InvalidCursorName { name, expected } => {
                 write!(f, "{name:?} is no name of a cursor, expected {expected}")
+            }
+            Error::MetadataTooLarge { size_bytes, limit_bytes } => {
+                write!(f, "a commit of a cursor carries at most {limit_bytes} bytes of metadata, not {size_bytes}")
             }
             Error::CursorOutOfRange { name, committed: Some(committed), start } => {
                 write!(f, "cursor {name} is at {committed}, the log begins at {start}")

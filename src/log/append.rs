@@ -191,7 +191,12 @@ impl Shared {
     }
 
     /// Appends the encoded batches of a client. Several are atomic each, not together.
-    pub(super) fn append_batch(self: &Arc<Self>, options: &AppendOptions, encoded: &[u8]) -> Result<Appended> {
+    pub(super) fn append_batch(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        encoded: &[u8],
+        commits: &[NewCommit],
+    ) -> Result<Appended> {
         let config = Arc::clone(&self.config.read());
         let now = self.core.env().wall_clock();
         let rules = ClientRules {
@@ -214,7 +219,7 @@ impl Shared {
                 },
             })
             .collect();
-        self.commit(options, &config, now, &mut incoming, &[])
+        self.commit(options, &config, now, &mut incoming, commits)
     }
 
     /// No records: nothing is written, synced or rolled, but the checks are made.

@@ -56,7 +56,7 @@ mod tests;
 pub use self::core::ReadUpTo;
 pub use append::{AppendOptions, Appended};
 pub use check::{Checked, Finding, FindingKind, IntegrityReport, Severity};
-pub use cursors::{CursorInfo, NamedCursor, OnReset};
+pub use cursors::{CursorCommit, CursorInfo, NamedCursor, OnReset};
 pub use read::Reader;
 pub use read::records::{Batches, Records};
 pub use read::reversed::RecordsReversed;
@@ -191,7 +191,7 @@ impl Log {
     /// # Errors
     /// As [`Log::append_with`], and `InvalidBatch`, `UnsupportedCompression`.
     pub fn append_batch(&self, options: &AppendOptions, encoded: &[u8]) -> Result<Appended> {
-        self.shared().append_batch(options, encoded)
+        self.shared().append_batch(options, encoded, &[])
     }
 
     /// Makes everything appended so far durable, and returns the end of it.

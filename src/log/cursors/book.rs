@@ -36,7 +36,12 @@ use super::record::{BatchMark, Change, Commit};
 use super::store::{Named, Store};
 
 /// A commit that a caller asks for.
-pub(in crate::log) type NewCommit = (Arc<str>, Offset);
+#[derive(Clone, Debug)]
+pub(in crate::log) struct NewCommit {
+    pub(super) name: Arc<str>,
+    pub(super) next_offset: Offset,
+    pub(super) metadata: Option<Arc<[u8]>>,
+}
 
 /// What stands under the mutex of the cursors.
 #[derive(Debug)]
@@ -167,12 +172,12 @@ impl Loaded {
     }
 
     /// What was committed for a cursor.
-    pub(super) fn committed(&self, name: &str) -> Option<Offset> {
-        self.commits.get(name).and_then(|commits| commits.last()).map(|commit| commit.next_offset)
+    pub(super) fn committed(&self, name: &str) -> Option<&Commit> {
+        self.commits.get(name).and_then(|commits| commits.last())
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Arc<str>, Offset)> {
-        self.commits.iter().filter_map(|(name, commits)| Some((name, commits.last()?.next_offset)))
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Arc<str>, &Commit)> {
+        self.commits.iter().filter_map(|(name, commits)| Some((name, commits.last()?)))
     }
 
     /// The lowest offset that a cursor is at, or may come back to.
@@ -194,7 +199,7 @@ impl Loaded {
             self.store = Some(Store::open(core.env(), &core.dir().join(CURSORS))?);
         }
         let adds: Vec<Named> =
-            commits.iter().map(|(name, commit)| (Arc::clone(name), Some(Change::Add(*commit)))).collect();
+            commits.iter().map(|(name, commit)| (Arc::clone(name), Some(Change::Add(commit.clone())))).collect();
         self.save(&adds)
     }
 
@@ -243,7 +248,7 @@ impl Loaded {
             let is_plain = cut.iter().all(|commit| !commit.with_batch);
             let lowest = cut.iter().filter(|commit| !commit.with_batch).map(|commit| commit.next_offset.min(end)).min();
             let next_offset = if is_plain { lowest } else { lowest.map(|_| start).filter(|_| kept == 0) };
-            commits.extend(next_offset.map(|next_offset| Commit { next_offset, mark, with_batch: false }));
+            commits.extend(next_offset.map(|next_offset| Commit::plain(next_offset, mark)));
             self.unsaved.insert(Arc::clone(name));
         }
         self.commits.retain(|_, commits| !commits.is_empty());
@@ -305,7 +310,7 @@ fn judge(core: &Arc<Core>, bound: Offset, commits: &[Commit]) -> Result<Vec<Comm
     }
     // It was somewhere, and nobody knows where: everything is given again. A cursor that was only ever to be committed
     // with batches that are not there was never committed.
-    let start = Commit { next_offset: core.log_start(), mark: None, with_batch: false };
+    let start = Commit::plain(core.log_start(), None);
     Ok(if lost_plain { vec![start] } else { left })
 }
 

@@ -1,6 +1,6 @@
 //! Named cursors: offsets that a log remembers for its consumers, across restarts.
 //!
-//! Here stand the public face and the locks; `book` decides which commits count, `store` keeps them in a small log of
+//! Here stand the public face and the locks, but for commits that go with an append (`commit`); `book` decides which commits count, `store` keeps them in a small log of
 //! its own, `record` has their bytes. The place of a reader in a log is another thing, which lives in memory only. The
 //! invariant it owns: no call here holds the mutex of the cursors while it waits for a sync of the log itself.
 //!
@@ -11,23 +11,26 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::offset::{Offset, Timestamp};
-use crate::record::{BatchHeader, Record};
+use crate::record::BatchHeader;
 use crate::sync::{Mutex, MutexGuard};
 
 use super::Log;
-use super::append::{AppendOptions, Appended};
 use super::core::ReadUpTo;
 use super::read::Reader;
 use super::read::records::Records;
 use super::shared::Shared;
 
 mod book;
+mod commit;
 mod record;
 mod store;
 #[cfg(test)]
 mod tests;
 
+pub use commit::CursorCommit;
+
 use book::{Book, Loaded, mark_below};
+use commit::checked_metadata;
 use record::{BatchMark, Commit};
 
 pub(in crate::log) use book::NewCommit;
@@ -58,6 +61,8 @@ pub struct CursorInfo {
     pub next_offset: Offset,
     /// Offsets from there, or from the log start, to the log end.
     pub lag: u64,
+    /// What was committed with it.
+    pub metadata: Option<Arc<[u8]>>,
 }
 
 /// A cursor of a log: an offset that the log remembers under a name, across restarts.
@@ -122,7 +127,16 @@ impl NamedCursor {
     /// # Errors
     /// `Corrupt` and `Io` if `cursors/` cannot be read, `Failed`, `Closed`.
     pub fn committed(&self) -> Result<Option<Offset>> {
-        self.shared.with_cursors(|loaded| Ok(loaded.committed(&self.name)))
+        self.shared.with_cursors(|loaded| Ok(loaded.committed(&self.name).map(|commit| commit.next_offset)))
+    }
+
+    /// The bytes that were committed with it. `None` if there were none, if nothing was committed, and if a truncation
+    /// took the commit back.
+    ///
+    /// # Errors
+    /// As [`NamedCursor::committed`].
+    pub fn metadata(&self) -> Result<Option<Arc<[u8]>>> {
+        self.shared.with_cursors(|loaded| Ok(loaded.committed(&self.name).and_then(|commit| commit.metadata.clone())))
     }
 
     /// Where reading goes on: at the committed offset, or where [`OnReset`] says.
@@ -166,7 +180,16 @@ impl NamedCursor {
     /// `OffsetOutOfRange` above the log end; `StorageFull`, after which the cursor is as before; `Failed` until
     /// [`Log::reopen`]; `Corrupt`, `Damaged` and `Io` if `cursors/` cannot be used; `Closed`.
     pub fn commit(&self, next_offset: Offset) -> Result<()> {
-        self.shared.commit_cursors(&[(Arc::clone(&self.name), next_offset)])
+        self.shared.commit_cursors(&[NewCommit { name: Arc::clone(&self.name), next_offset, metadata: None }])
+    }
+
+    /// As [`NamedCursor::commit`], with bytes of the caller's own, which [`NamedCursor::metadata`] gives back.
+    ///
+    /// # Errors
+    /// As [`NamedCursor::commit`], and `MetadataTooLarge` for more than 4,096 bytes.
+    pub fn commit_with_metadata(&self, next_offset: Offset, metadata: &[u8]) -> Result<()> {
+        let metadata = Some(checked_metadata(metadata)?);
+        self.shared.commit_cursors(&[NewCommit { name: Arc::clone(&self.name), next_offset, metadata }])
     }
 
     /// As [`NamedCursor::commit`]; it survives a power cut too, as does everything below `next_offset`.
@@ -228,12 +251,12 @@ impl Log {
     /// As [`NamedCursor::committed`].
     pub fn cursors(&self) -> Result<Vec<CursorInfo>> {
         let found = self.shared().with_cursors(|loaded| {
-            Ok(loaded.all().map(|(name, next_offset)| (Arc::clone(name), next_offset)).collect::<Vec<_>>())
+            Ok(loaded.all().map(|(name, commit)| (Arc::clone(name), commit.clone())).collect::<Vec<_>>())
         })?;
         let (start, end) = (self.log_start_offset(), self.log_end_offset());
-        let info = |(name, next_offset): (Arc<str>, Offset)| {
+        let info = |(name, Commit { next_offset, metadata, .. }): (Arc<str>, Commit)| {
             let lag = end.checked_distance(next_offset.max(start)).unwrap_or(0);
-            CursorInfo { name, next_offset, lag }
+            CursorInfo { name, next_offset, lag, metadata }
         };
         Ok(found.into_iter().map(info).collect())
     }
@@ -245,38 +268,6 @@ impl Log {
     pub fn delete_cursor(&self, name: &str) -> Result<bool> {
         self.shared().check_cursors()?;
         self.shared().with_cursors(|loaded| loaded.delete(name))
-    }
-
-    /// Appends records as one batch, and commits cursors of this log with it: after a crash the batch is there and the
-    /// commits count, or neither. What a consumer makes of the records up to an offset goes back into the log exactly
-    /// once. Each offset may reach to the end of the batch itself.
-    ///
-    /// The end of the process never parts the two. A power cut does not either if the append is durable, by
-    /// [`AppendOptions::sync`] or under [`SyncPolicy::Always`](crate::SyncPolicy::Always): the commit is synced before
-    /// the batch is written, while other appends wait. Nor does it once the log was synced. In between, a power cut may
-    /// keep a batch that was not synced and lose its commits.
-    ///
-    /// Without records there is nothing to be one with, and the cursors are committed as by [`NamedCursor::commit`].
-    ///
-    /// # Errors
-    /// As [`Log::append_with`] and [`NamedCursor::commit`]; then nothing was appended or committed, unless it is
-    /// `Failed`: the batch may be there then, and if it is, the commits count.
-    pub fn append_and_commit(
-        &self,
-        options: &AppendOptions,
-        records: &[Record<'_>],
-        commits: &[(&str, Offset)],
-    ) -> Result<Appended> {
-        let commits = commits
-            .iter()
-            .map(|&(name, next_offset)| Ok((checked(name)?, next_offset)))
-            .collect::<Result<Vec<NewCommit>>>()?;
-        self.shared().make_room_for_commits()?;
-        let appended = self.shared().append_with_commits(options, records, &commits)?;
-        if records.is_empty() {
-            self.shared().commit_cursors(&commits)?;
-        }
-        Ok(appended)
     }
 }
 
@@ -330,13 +321,16 @@ impl Shared {
         durably: bool,
     ) -> Result<PendingCommits<'_>> {
         let (start, end) = (self.core.log_start(), batch.next_offset());
-        if let Some(&(_, asked)) = commits.iter().find(|(_, next_offset)| *next_offset > end) {
+        if let Some(&NewCommit { next_offset: asked, .. }) = commits.iter().find(|commit| commit.next_offset > end) {
             return Err(Error::OffsetOutOfRange { asked, start, end });
         }
         let mark = Some(BatchMark::of(batch));
         let commits: Vec<_> = commits
             .iter()
-            .map(|&(ref name, next_offset)| (Arc::clone(name), Commit { next_offset, mark, with_batch: true }))
+            .map(|NewCommit { name, next_offset, metadata }| {
+                let commit = Commit { next_offset: *next_offset, mark, with_batch: true, metadata: metadata.clone() };
+                (Arc::clone(name), commit)
+            })
             .collect();
         let mut book = self.cursors.book.lock();
         let loaded = book.load(&self.core)?;
@@ -353,7 +347,10 @@ impl Shared {
         self.with_cursors(|loaded| {
             let made = commits
                 .iter()
-                .map(|(name, next_offset)| Ok((Arc::clone(name), self.plain_commit(*next_offset)?)))
+                .map(|NewCommit { name, next_offset, metadata }| {
+                    let commit = self.plain_commit(*next_offset)?;
+                    Ok((Arc::clone(name), Commit { metadata: metadata.clone(), ..commit }))
+                })
                 .collect::<Result<Vec<_>>>()?;
             loaded.write(&self.core, &made)?;
             loaded.count(&self.core, made);
@@ -369,7 +366,7 @@ impl Shared {
         if next_offset > end || !is_known {
             return Err(Error::OffsetOutOfRange { asked: next_offset, start, end });
         }
-        Ok(Commit { next_offset, mark, with_batch: false })
+        Ok(Commit::plain(next_offset, mark))
     }
 
     /// Keeps the cursors' log small, at the price of one sync now and then: what commits rest on is durable after it, so

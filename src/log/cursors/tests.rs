@@ -6,9 +6,9 @@ use crate::config::{LogConfig, Worker};
 use crate::error::{Error, ErrorKind};
 use crate::fs::Env;
 use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk};
-use crate::log::{AppendOptions, Log, OnReset, ReadUpTo};
+use crate::log::{AppendOptions, CursorCommit, Log, OnReset, ReadUpTo};
 use crate::offset::{Offset, Timestamp};
-use crate::record::Record;
+use crate::record::{BatchBuilder, Compression, Record};
 
 mod crashes;
 
@@ -107,6 +107,40 @@ fn a_commit_above_the_log_end_is_refused() {
     assert_eq!((committed(&log, "c"), committed(&log, "d")), (Some(4), Some(1)));
     log.append_and_commit(&options, &[], &[("c", at(2))]).unwrap();
     assert_eq!(committed(&log, "c"), Some(2));
+}
+
+#[test]
+fn a_commit_carries_bytes_of_the_caller_and_loses_them_with_the_batch_that_it_rests_on() {
+    let disk = disk();
+    let log = open(&disk);
+    fill(&log, 3);
+    let cursor = log.cursor("c").unwrap();
+    cursor.commit_with_metadata(at(2), b"page 1").unwrap();
+    let second = CursorCommit::new("c", at(3)).metadata(b"page 2");
+    log.append_and_commit(&AppendOptions::default(), &[Record::value("v")], &[second]).unwrap();
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(Record::value("encoded")).unwrap();
+    let third = CursorCommit::new("c", at(5)).metadata(b"page 3");
+    log.append_batch_and_commit(&AppendOptions::default(), builder.encode().unwrap(), &[third]).unwrap();
+    let metadata = |log: &Log| log.cursor("c").unwrap().metadata().unwrap();
+    assert_eq!(metadata(&log).as_deref(), Some(&b"page 3"[..]));
+    assert_eq!(log.cursors().unwrap()[0].metadata.as_deref(), Some(&b"page 3"[..]));
+    log.truncate_to(at(4)).unwrap();
+    assert_eq!((committed(&log, "c"), metadata(&log).as_deref()), (Some(3), Some(&b"page 2"[..])));
+    log.truncate_to(at(3)).unwrap();
+    assert_eq!((committed(&log, "c"), metadata(&log).as_deref()), (Some(2), Some(&b"page 1"[..])));
+    log.close().unwrap();
+    let log = open(&disk);
+    assert_eq!((committed(&log, "c"), metadata(&log).as_deref()), (Some(2), Some(&b"page 1"[..])));
+    commit(&log, "c", 1);
+    assert_eq!(metadata(&log), None, "only the last commit's is kept");
+    let large = [0; 4097];
+    let refused = log.cursor("c").unwrap().commit_with_metadata(at(1), &large).unwrap_err();
+    assert!(matches!(refused, Error::MetadataTooLarge { size_bytes: 4097, limit_bytes: 4096 }), "{refused}");
+    let end = log.log_end_offset();
+    let fourth = CursorCommit::new("c", at(1)).metadata(&large);
+    log.append_and_commit(&AppendOptions::default(), &[Record::value("v")], &[fourth]).unwrap_err();
+    assert_eq!(log.log_end_offset(), end, "nothing was appended");
 }
 
 #[test]
@@ -225,7 +259,8 @@ fn threads_commit_and_append_at_the_same_time() {
                 for offset in 0..100 {
                     match offset % 3 {
                         0 => drop(
-                            log.append_and_commit(&options, &[Record::value("v")], &[(&name, at(offset))]).unwrap(),
+                            log.append_and_commit(&options, &[Record::value("v")], &[(name.as_str(), at(offset))])
+                                .unwrap(),
                         ),
                         1 => commit(log, &name, offset),
                         _ => drop(log.sync().unwrap()),
