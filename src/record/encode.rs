@@ -262,35 +262,13 @@ impl BatchBuilder {
         Ok(batch)
     }
 
-    fn header(&self, stamp: &BatchStamp, mut attributes: i16) -> BatchHeader {
-        attributes |= i16::from(self.compression.code());
-        if stamp.transactional {
-            attributes |= layout::TRANSACTIONAL_MASK;
-        }
+    fn header(&self, stamp: &BatchStamp, attributes: i16) -> BatchHeader {
         let mut max_timestamp = self.max_timestamp;
         if self.needs_now {
             max_timestamp = max_timestamp.max(Some(stamp.now));
         }
-        if stamp.timestamp_type == TimestampType::LogAppendTime {
-            attributes |= layout::LOG_APPEND_TIME_MASK;
-            max_timestamp = Some(stamp.now);
-        }
-        let count = i32::try_from(self.count).expect("2^31 − 1 bytes hold fewer records than that");
-        BatchHeader {
-            magic: layout::MAGIC_V2,
-            size_bytes: 0,
-            offset_field: Offset::ZERO,
-            leader_epoch: stamp.leader_epoch,
-            crc: 0,
-            attributes,
-            last_offset_delta: count - 1,
-            base_timestamp: self.base_timestamp.unwrap_or(stamp.now).as_millis(),
-            max_timestamp: Timestamp::to_disk(max_timestamp),
-            producer_id: stamp.producer_id,
-            producer_epoch: stamp.producer_epoch,
-            base_sequence: stamp.base_sequence,
-            count,
-        }
+        let attributes = attributes | i16::from(self.compression.code());
+        header_of(stamp, attributes, self.count, self.base_timestamp, max_timestamp)
     }
 
     /// Checks a record and encodes its fields, so that writing it cannot fail half-way.
@@ -362,6 +340,39 @@ impl std::fmt::Debug for BatchBuilder {
     }
 }
 
+/// The header of a batch whose size and checksum are not yet known.
+pub(super) fn header_of(
+    stamp: &BatchStamp,
+    mut attributes: i16,
+    count: u32,
+    base_timestamp: Option<Timestamp>,
+    mut max_timestamp: Option<Timestamp>,
+) -> BatchHeader {
+    if stamp.transactional {
+        attributes |= layout::TRANSACTIONAL_MASK;
+    }
+    if stamp.timestamp_type == TimestampType::LogAppendTime {
+        attributes |= layout::LOG_APPEND_TIME_MASK;
+        max_timestamp = Some(stamp.now);
+    }
+    let count = i32::try_from(count).expect("2^31 − 1 bytes hold fewer records than that");
+    BatchHeader {
+        magic: layout::MAGIC_V2,
+        size_bytes: 0,
+        offset_field: Offset::ZERO,
+        leader_epoch: stamp.leader_epoch,
+        crc: 0,
+        attributes,
+        last_offset_delta: count - 1,
+        base_timestamp: base_timestamp.unwrap_or(stamp.now).as_millis(),
+        max_timestamp: Timestamp::to_disk(max_timestamp),
+        producer_id: stamp.producer_id,
+        producer_epoch: stamp.producer_epoch,
+        base_sequence: stamp.base_sequence,
+        count,
+    }
+}
+
 /// The bytes of a batch that compaction emptied but keeps, for its offsets and its producer's sequence.
 #[allow(
     dead_code,
@@ -390,25 +401,30 @@ pub(super) fn put_record(
 }
 
 /// All of a record but the bytes that its caller brings, encoded once: their own lengths give the record's.
-struct RecordFields {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordFields {
     /// The length of all that follows.
-    length: Varints<MAX_VARINT_BYTES>,
+    pub(super) length: Varints<MAX_VARINT_BYTES>,
     /// Attributes, deltas and the length of the key.
-    before_key: Varints<BEFORE_KEY_BYTES>,
+    pub(super) before_key: Varints<BEFORE_KEY_BYTES>,
     /// The length of the value.
-    before_value: Varints<MAX_VARINT_BYTES>,
+    pub(super) before_value: Varints<MAX_VARINT_BYTES>,
     /// The number of headers.
-    before_headers: Varints<MAX_VARINT_BYTES>,
+    pub(super) before_headers: Varints<MAX_VARINT_BYTES>,
     body_bytes: usize,
 }
 
-const BEFORE_KEY_BYTES: usize = 1 + MAX_VARLONG_BYTES + 2 * MAX_VARINT_BYTES;
+pub(super) const BEFORE_KEY_BYTES: usize = 1 + MAX_VARLONG_BYTES + 2 * MAX_VARINT_BYTES;
 /// Room behind the record, as varints are copied at their longest and then cut.
 const SPARE_BYTES: usize = BEFORE_KEY_BYTES;
 
 impl RecordFields {
     #[inline]
-    fn of(record: &Record<'_>, timestamp_delta: i64, index: u32) -> std::result::Result<RecordFields, InvalidRecord> {
+    pub(super) fn of(
+        record: &Record<'_>,
+        timestamp_delta: i64,
+        index: u32,
+    ) -> std::result::Result<RecordFields, InvalidRecord> {
         let offset_delta = i32::try_from(index).map_err(|_| InvalidRecord::TooMany)?;
         let (header_count, header_bytes) = size_of_headers(&record.headers)?;
         let (mut before_key, mut before_value, mut before_headers) = <(Varints<_>, Varints<_>, Varints<_>)>::default();
@@ -426,7 +442,7 @@ impl RecordFields {
     }
 
     #[inline]
-    fn size_bytes(&self) -> usize {
+    pub(super) fn size_bytes(&self) -> usize {
         self.length.len() + self.body_bytes
     }
 

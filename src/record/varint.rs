@@ -105,6 +105,11 @@ impl<const N: usize> Varints<N> {
         self.len
     }
 
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
     /// Appends them all. The copy is of the fixed length `N`, for which `out` should have room.
     #[inline]
     pub(crate) fn put_all(&self, out: &mut Vec<u8>) {
