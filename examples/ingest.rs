@@ -70,6 +70,7 @@ enum Compression {
 enum WriteMode {
     Write,
     Preallocated,
+    Mapped,
 }
 
 fn main() -> ExitCode {
@@ -117,6 +118,7 @@ fn config(arguments: &Arguments) -> LogConfig {
     let write_mode = match arguments.write_mode {
         WriteMode::Write => kstore::WriteMode::Write,
         WriteMode::Preallocated => kstore::WriteMode::Preallocated,
+        WriteMode::Mapped => kstore::WriteMode::Mapped,
     };
     // What is appended built keeps the builder's compression; naming it here too has it refused at once where this
     // build lacks the codec.

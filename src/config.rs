@@ -12,7 +12,7 @@
 //! Everything else is equal. The invariant it owns: a `LogConfig` that [`LogConfig::check`] passed holds no value and
 //! no combination of values that the engine cannot honour.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, IoOp, Result};
 use crate::offset::Timestamp;
 use crate::record::{Compression, TimestampBounds, TimestampType};
 
@@ -53,6 +53,10 @@ pub struct LogConfig {
     pub(crate) sync_policy: SyncPolicy,
     pub(crate) max_unsynced_bytes: Option<u64>,
     pub(crate) write_mode: WriteMode,
+    /// How much of the active segment is mapped at once.
+    pub(crate) window_bytes: u64,
+    /// The append that asks for a window prepares it, so that tests without a thread get them at known moments.
+    pub(crate) appends_prepare_windows: bool,
     pub(crate) worker: Worker,
     pub(crate) on_damage: OnDamage,
     pub(crate) max_open_segments: usize,
@@ -97,6 +101,44 @@ pub enum WriteMode {
     /// Positioned writes into room that was allocated ahead, so that a sync need not write a new length: faster
     /// durable appends. The room behind the log end is cut off at the roll and at close.
     Preallocated,
+    /// Small appends are stored into a map of room that the worker allocated, mapped and touched ahead of time: no system
+    /// call, and as safe against the end of the process as a write. What does not fit the map at hand, and what is large,
+    /// goes by a positioned write to the same place; no append waits for the worker. Durable is what a sync covers, as
+    /// ever.
+    ///
+    /// It needs [`Worker::Thread`], and is refused with [`SyncPolicy::Always`], under which an append waits for the disk
+    /// anyhow. On file systems other than ext4, xfs and tmpfs, and where a self-test at the opening fails, the log is
+    /// written as with [`WriteMode::Preallocated`]; a segment whose blocks a reflink copy shares, by plain writes.
+    /// [`Stats::write_mode`](crate::Stats::write_mode) and [`Stats::not_mapped`](crate::Stats::not_mapped) tell.
+    ///
+    /// **What can go wrong, and with no other mode:** a store into a map has no error to return. If the file system is
+    /// shut down under it (xfs does so after an error of its own), if the device fails while a page is brought back, if
+    /// another process shortens the `.log`, or if a reflink copy of it is made while it is written and the disk fills up,
+    /// then the process gets SIGBUS, which ends it unless the host handles that signal. What was synced is safe all the
+    /// same, and the next opening recovers as after any other end of the process.
+    Mapped,
+}
+
+/// Why a log whose write mode is [`WriteMode::Mapped`] is written in another way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotMapped {
+    /// The file system is none of those on which a store into allocated room was found to be safe: ext4, xfs, tmpfs.
+    FileSystem,
+    /// The self-test at the opening failed in this operation: the system refused it, or other bytes were read than stored.
+    SelfTest {
+        /// The operation.
+        operation: IoOp,
+    },
+    /// A reflink copy shares blocks of the active segment, so that a store may find no room. The next segment shares none.
+    SharedBlocks,
+    /// There was no room for the next window. Appends go by plain writes, and in a while it is tried again.
+    NoRoom,
+    /// The next window could not be made. The next segment is tried anew.
+    Window {
+        /// What the system refused.
+        operation: IoOp,
+    },
 }
 
 /// Who does what must be done in the background: interval syncs, syncs of sealed segments, callbacks.
@@ -153,6 +195,8 @@ impl Default for LogConfig {
             sync_policy: SyncPolicy::Never,
             max_unsynced_bytes: None,
             write_mode: WriteMode::Write,
+            window_bytes: WINDOW_BYTES,
+            appends_prepare_windows: false,
             worker: Worker::Thread,
             on_damage: OnDamage::Refuse,
             max_open_segments: 256,
@@ -166,6 +210,9 @@ impl Default for LogConfig {
         }
     }
 }
+
+/// How much of the active segment is mapped at once, in bytes: what the worker has ready while appends fill as much.
+const WINDOW_BYTES: u64 = 8 << 20;
 
 /// Kafka's cap on what one batch may unfold to, in bytes (`max.decompressed.message.bytes`).
 const MAX_DECOMPRESSED_MESSAGE_BYTES: u64 = 2_147_483_639;
@@ -296,6 +343,13 @@ impl LogConfig {
         self
     }
 
+    /// Without a thread, windows of a size, each prepared by the append that asks for it: for tests that must run alike each
+    /// time.
+    #[cfg(test)]
+    pub(crate) fn windows_at_once(self, window_bytes: u64) -> LogConfig {
+        LogConfig { window_bytes, appends_prepare_windows: true, ..self }
+    }
+
     /// Who does the background work. A thread of the log's own unless set.
     pub fn worker(mut self, worker: Worker) -> LogConfig {
         self.worker = worker;
@@ -390,7 +444,29 @@ impl LogConfig {
         if !self.compression.is_available() {
             return Err(invalid("compression", &self.compression.name(), "a codec that this build was made with"));
         }
+        self.check_write_mode()?;
         self.check_sync_policy()
+    }
+
+    fn check_write_mode(&self) -> Result<()> {
+        if self.write_mode != WriteMode::Mapped {
+            return Ok(());
+        }
+        if self.sync_policy == SyncPolicy::Always {
+            return Err(invalid(
+                "write_mode",
+                &"Mapped with SyncPolicy::Always",
+                "a mode that is synced append by append",
+            ));
+        }
+        if self.worker == Worker::Caller && !self.appends_prepare_windows {
+            return Err(invalid(
+                "write_mode",
+                &"Mapped with Worker::Caller",
+                "Worker::Thread, which prepares the maps",
+            ));
+        }
+        Ok(())
     }
 
     fn check_sync_policy(&self) -> Result<()> {

@@ -82,7 +82,7 @@ mod slice;
 mod state;
 mod sync;
 
-pub use config::{LogConfig, OnDamage, SyncPolicy, WhenFull, Worker, WriteMode};
+pub use config::{LogConfig, NotMapped, OnDamage, SyncPolicy, WhenFull, Worker, WriteMode};
 pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCause, IoOp, Result};
 #[cfg(feature = "sim")]
 pub use log::SimulatedDisk;

@@ -1,7 +1,7 @@
 //! Every file name and suffix that a log's directory can hold, and how to tell them apart.
 //!
-//! The names are Kafka's (`LogFileUtils`), but for four of ours: [`STATE`], [`CURSORS`],
-//! [`TORN_SUFFIX`] and [`TRUNCATING_SUFFIX`]. The invariant it owns: no name of ours ends in a suffix that Kafka acts on, for a stray
+//! The names are Kafka's (`LogFileUtils`), but for five of ours: [`STATE`], [`CURSORS`],
+//! [`SELF_TEST`], [`TORN_SUFFIX`] and [`TRUNCATING_SUFFIX`]. The invariant it owns: no name of ours ends in a suffix that Kafka acts on, for a stray
 //! `x.log` makes Kafka refuse to start.
 
 use crate::offset::Offset;
@@ -32,6 +32,8 @@ pub(crate) const TORN_SUFFIX: &str = ".torn";
 /// Added to the name of a file that a checkpoint is being written to.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
+/// The file that stores into maps are tried on; its name is removed before anything is in it (ours).
+pub(crate) const SELF_TEST: &str = "kstore.map.tmp";
 /// What a log that stands alone knows about itself (ours).
 pub(crate) const STATE: &str = "kstore.state";
 /// The directory inside a log's own that keeps its named cursors (ours).
@@ -215,7 +217,7 @@ mod tests {
             CLEANED_SUFFIX,
             SWAP_SUFFIX,
         ];
-        for ours in [STATE, CURSORS, TORN_SUFFIX, TRUNCATING_SUFFIX, ".torn.1"] {
+        for ours in [STATE, CURSORS, SELF_TEST, TORN_SUFFIX, TRUNCATING_SUFFIX, ".torn.1"] {
             assert!(kafka.iter().all(|suffix| !ours.ends_with(suffix)), "{ours}");
         }
     }

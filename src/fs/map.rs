@@ -5,9 +5,10 @@
 //! (rule 22); the map itself cannot know, so every caller bounds its reads by an entry count kept outside the map.
 //!
 //! A [`Window`] is a writable part of a `.log` that has room. The invariant it owns: bytes are lent to its one owner only,
-//! for one store at a time, and the map is gone before [`Window::close`] shortens the file.
+//! for one store at a time, and the map is gone before the file is cut below its end.
 
 use std::io;
+use std::os::fd::AsRawFd;
 
 use memmap2::{Advice, Mmap, MmapOptions, MmapRaw};
 use nix::libc;
@@ -90,7 +91,6 @@ enum WindowInner {
     Sim(super::sim::SimWindow),
 }
 
-#[allow(dead_code, reason = "the mapped tail of the active segment comes next")]
 impl Window {
     /// Maps what lies between two places, which the file reaches. Not inherited over `fork`.
     pub(super) fn real(file: &std::fs::File, start: Position, end: Position) -> io::Result<Window> {
@@ -133,8 +133,8 @@ impl Window {
                 // 1. Who writes: the owner of this window alone, which is the segment's one writer under the writer mutex.
                 //    It writes to the same pages by `pwrite` as well, but never while it holds these bytes, for they borrow
                 //    the window. The range lies inside the map (asserted), and bytes have no alignment.
-                // 2. Who may shorten the file: nobody while a window lives. `Window::close` unmaps first, and the writer
-                //    closes its windows, and keeps the worker from making another, before it cuts the file any other way.
+                // 2. Who may shorten the file: nobody below a window's end while it lives. `Window::close` unmaps first, and
+                //    the writer closes its windows, and keeps the worker from making another, before it cuts into them.
                 //    Who else shortens a log's file, or shuts its file system down, gets the process a SIGBUS, which the
                 //    documentation of `WriteMode::Mapped` says.
                 // 3. Who reads meanwhile: others by the kernel's copies only (`pread`, `sendfile`, writeback), never as a
@@ -181,3 +181,64 @@ impl Window {
 fn length(start: Position, end: Position) -> usize {
     usize::try_from(end - start).expect("64-bit systems only")
 }
+
+/// Whether blocks of a range of the file belong to another file as well, a copy made by reflink: a store into one asks for
+/// room once more, and on a full disk gets SIGBUS (rule 21). File systems that cannot say share none.
+pub(super) fn shares_blocks(file: &std::fs::File, start: Position, end: Position) -> io::Result<bool> {
+    let mut from = start.value();
+    while from < end.value() {
+        let mut question = Question { start: from, length: end.value() - from, ..Question::default() };
+        question.room = u32::try_from(question.extents.len()).expect("a small number");
+        // SAFETY:
+        // 1. The request is FIEMAP, whose argument is a `struct fiemap` with room for as many extents as it says:
+        //    `Question` has that layout, and `room` is the length of its array.
+        // 2. The descriptor is open as long as `file` is borrowed; the kernel keeps no pointer beyond the call.
+        // 3. Whatever it writes into the numbers of `question` is a valid value of their types.
+        let answer = unsafe { libc::ioctl(file.as_raw_fd(), FIEMAP, &raw mut question) };
+        if answer != 0 {
+            let error = io::Error::last_os_error();
+            let is_unknown = matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOTTY));
+            return if is_unknown { Ok(false) } else { Err(error) };
+        }
+        let found = &question.extents[..(question.mapped as usize).min(question.extents.len())];
+        if found.iter().any(|extent| extent.flags & EXTENT_SHARED != 0) {
+            return Ok(true);
+        }
+        match found.last() {
+            Some(last) if last.flags & EXTENT_LAST == 0 => from = (last.logical + last.length).max(from + 1),
+            _ => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
+const FIEMAP: libc::Ioctl = 0xc020_660b;
+const EXTENT_LAST: u32 = 0x1;
+const EXTENT_SHARED: u32 = 0x2000;
+
+/// `struct fiemap` of the kernel.
+#[repr(C)]
+#[derive(Default)]
+struct Question {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped: u32,
+    room: u32,
+    reserved: u32,
+    extents: [Extent; 16],
+}
+
+/// `struct fiemap_extent` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved64: [u64; 2],
+    flags: u32,
+    reserved: [u32; 3],
+}
+
+const _: () = assert!(size_of::<Extent>() == 56 && size_of::<Question>() == 32 + 16 * 56);

@@ -238,7 +238,6 @@ impl Env {
     }
 
     /// Which file system a path lies on.
-    #[allow(dead_code, reason = "the mapped tail of the active segment comes next")]
     pub(crate) fn file_system(&self, path: &Path) -> io::Result<FileSystem> {
         match &self.inner {
             EnvInner::Real => real::file_system(path),
@@ -384,12 +383,20 @@ impl File {
     }
 
     /// A writable map of the bytes between two places, which the file reaches and for which it has room.
-    #[allow(dead_code, reason = "the mapped tail of the active segment comes next")]
     pub(crate) fn map_window(&self, start: Position, end: Position) -> io::Result<Window> {
         match &self.inner {
             FileInner::Real(file) => Window::real(file, start, end),
             #[cfg(any(test, feature = "sim"))]
             FileInner::Sim(file) => Ok(Window::sim(file.map_window(start, end)?, start, end)),
+        }
+    }
+
+    /// Whether a store into the range may have to copy a block first, since a copy of the file shares it.
+    pub(crate) fn shares_blocks(&self, start: Position, end: Position) -> io::Result<bool> {
+        match &self.inner {
+            FileInner::Real(file) => map::shares_blocks(file, start, end),
+            #[cfg(any(test, feature = "sim"))]
+            FileInner::Sim(file) => file.shares_blocks(),
         }
     }
 

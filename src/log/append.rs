@@ -8,14 +8,14 @@ use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use crate::config::{LogConfig, SyncPolicy};
+use crate::config::{LogConfig, SyncPolicy, WriteMode};
 use crate::error::{Error, InvalidRecord, Result};
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::{
-    BatchBuilder, BatchHeader, BatchStamp, ClientRules, Compression, Record, set_base_offset, set_leader_epoch,
-    validate_client_batches,
+    BatchBuilder, BatchHeader, BatchStamp, ClientRules, Compression, PlannedBatch, Record, set_base_offset,
+    set_leader_epoch, validate_client_batches,
 };
-use crate::segment::{AppendFailure, BatchFacts, MAX_RELATIVE_OFFSET};
+use crate::segment::{AppendFailure, BatchFacts, MAX_RELATIVE_OFFSET, MOST_STORED_BYTES};
 use crate::state::Witness;
 use crate::sync::MutexGuard;
 
@@ -113,6 +113,8 @@ pub(super) struct Incoming<'a> {
     pub(super) head: &'a mut [u8],
     pub(super) rest: &'a [u8],
     pub(super) header: BatchHeader,
+    /// Records that are encoded as they are written; then there are no bytes yet.
+    pub(super) planned: Option<&'a PlannedBatch<'a>>,
 }
 
 impl Incoming<'_> {
@@ -146,13 +148,36 @@ impl Shared {
         if records.is_empty() {
             return self.append_nothing(options);
         }
-        let compression = self.config.read().compression;
+        let config = Arc::clone(&self.config.read());
+        let compression = config.compression;
+        if config.write_mode == WriteMode::Mapped
+            && compression == Compression::None
+            && let Some(outcome) = self.append_planned(options, &config, records, commits)
+        {
+            return outcome;
+        }
         let mut builder = take_builder(compression);
         let outcome = push_all(&mut builder, records)
             .and_then(|()| self.append_built_with_commits(options, &mut builder, commits));
         builder.clear();
         keep_builder(compression, builder);
         outcome
+    }
+
+    /// Appends records that are encoded straight into the mapped tail, if they are few and plain; `None` if not.
+    fn append_planned(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        config: &LogConfig,
+        records: &[Record<'_>],
+        commits: &[NewCommit],
+    ) -> Option<Result<Appended>> {
+        let now = self.core.env().wall_clock();
+        let planned = PlannedBatch::of(records, &config.timestamp_bounds(now), MOST_STORED_BYTES)?;
+        let stamp = stamp(options, config, now);
+        let header = planned.header(&stamp);
+        let mut incoming = [Incoming { head: &mut [], rest: &[], header, planned: Some(&planned) }];
+        Some(self.commit(options, config, now, &mut incoming, commits))
     }
 
     /// Appends a built batch and clears the builder; a builder whose append failed keeps its records.
@@ -176,15 +201,9 @@ impl Shared {
         let config = Arc::clone(&self.config.read());
         let now = self.core.env().wall_clock();
         builder.check_timestamps(&config.timestamp_bounds(now))?;
-        let stamp = BatchStamp {
-            now,
-            timestamp_type: config.message_timestamp_type,
-            leader_epoch: options.leader_epoch.unwrap_or(NO_LEADER_EPOCH),
-            ..BatchStamp::default()
-        };
-        let bytes = builder.finish(&stamp)?;
+        let bytes = builder.finish(&stamp(options, &config, now))?;
         let header = BatchHeader::parse(bytes).expect("a batch that was just encoded has a sound header");
-        let mut incoming = [Incoming { head: bytes, rest: &[], header }];
+        let mut incoming = [Incoming { head: bytes, rest: &[], header, planned: None }];
         let appended = self.commit(options, &config, now, &mut incoming, commits)?;
         builder.clear();
         Ok(appended)
@@ -217,6 +236,7 @@ impl Shared {
                     set_leader_epoch(&mut batch.head, leader_epoch);
                     &mut batch.head
                 },
+                planned: None,
             })
             .collect();
         self.commit(options, &config, now, &mut incoming, commits)
@@ -265,8 +285,12 @@ impl Shared {
         }
         let wake = self.show_written(&mut writer, appended.next_offset, always);
         let generation = self.core.generation();
+        let wants_window = writer.active().takes_window_order();
         drop(writer);
         drop(wake);
+        if wants_window {
+            self.order_window();
+        }
         if rolled {
             self.order_sealed_sync();
         }
@@ -366,8 +390,14 @@ impl Shared {
     ) -> Result<()> {
         let records = batches.iter().map(Incoming::records).sum();
         let amount = Amount { records, bytes: size_bytes };
-        let last = witness_of_last(writer, batches, size_bytes);
         let count = u64::try_from(batches.len()).unwrap_or(u64::MAX);
+        if let [Incoming { planned: Some(planned), header, .. }] = batches {
+            let written = writer.write_planned(planned, header, amount, now);
+            written.map_err(|failure| self.judge(writer, failure))?;
+            self.counters.note_append(records, count, size_bytes);
+            return Ok(());
+        }
+        let last = witness_of_last(writer, batches, size_bytes);
         let written = match batches {
             [one] => {
                 let facts = [facts_of(one)];
@@ -443,6 +473,16 @@ fn is_harmless(error: &Error) -> bool {
     matches!(error, Error::Io { operation: IoOp::Create | IoOp::Open | IoOp::Map, .. })
 }
 
+/// What an append stamps on a batch that it encodes.
+fn stamp(options: &AppendOptions, config: &LogConfig, now: Timestamp) -> BatchStamp {
+    BatchStamp {
+        now,
+        timestamp_type: config.message_timestamp_type,
+        leader_epoch: options.leader_epoch.unwrap_or(NO_LEADER_EPOCH),
+        ..BatchStamp::default()
+    }
+}
+
 fn check_log_end(options: &AppendOptions, actual: Offset) -> Result<()> {
     match options.expect_log_end {
         Some(expected) if expected != actual => Err(Error::UnexpectedLogEnd { expected, actual }),
@@ -458,7 +498,9 @@ fn assign_offsets(writer: &Writer, batches: &mut [Incoming<'_>]) -> Result<Appen
     for batch in batches.iter_mut() {
         let end = next.checked_add(batch.offsets()).filter(|&end| end <= Offset::MAX.value());
         let end = end.ok_or(Error::OffsetsExhausted)?;
-        set_base_offset(batch.head, Offset::new(next));
+        if batch.planned.is_none() {
+            set_base_offset(batch.head, Offset::new(next));
+        }
         batch.header.offset_field = Offset::new(next);
         max_timestamp = max_timestamp.max(batch.header.max_timestamp());
         next = end;

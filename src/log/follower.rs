@@ -68,8 +68,12 @@ impl Shared {
         let written = self.write_runs(&mut writer, &config, &mut batches, now, &mut rolled, &mut wake);
         let generation = self.core.generation();
         let written_end = writer.next_offset();
+        let wants_window = writer.active().takes_window_order();
         drop(writer);
         drop(wake);
+        if wants_window {
+            self.order_window();
+        }
         if rolled {
             self.order_sealed_sync();
         }
@@ -169,7 +173,7 @@ fn read_batches(encoded: &[u8]) -> Result<Vec<Incoming<'_>>> {
             }
         }
         at += batch.len();
-        batches.push(Incoming { head: &mut [], rest: batch, header });
+        batches.push(Incoming { head: &mut [], rest: batch, header, planned: None });
     }
     Ok(batches)
 }

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::{NotMapped, WriteMode};
 use crate::error::Corruption;
 use crate::offset::{Offset, Position, Timestamp};
 use crate::segment::DamagedRange;
@@ -163,8 +164,12 @@ pub struct Stats {
     pub rolls: u64,
     /// Bytes appended and not yet synced.
     pub unsynced_bytes: u64,
-    /// Whether room is allocated ahead: `WriteMode::Preallocated`, and the file system can.
+    /// Whether room is allocated ahead: by `WriteMode::Preallocated` or `WriteMode::Mapped`, and the file system can.
     pub preallocating: bool,
+    /// How the active segment is written at present, which is not how the configuration asks where that cannot be had.
+    pub write_mode: WriteMode,
+    /// Why nothing is mapped, if the configuration asks for `WriteMode::Mapped`.
+    pub not_mapped: Option<NotMapped>,
     /// Whether the log failed and waits for `reopen`.
     pub failed: bool,
 }

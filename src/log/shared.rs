@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::LogConfig;
+use crate::config::{LogConfig, NotMapped, WriteMode};
 use crate::error::{Error, Result};
 use crate::fs::Env;
 use crate::offset::Offset;
@@ -97,9 +97,11 @@ impl Shared {
         let (state_file, loaded) = loader.load()?;
         let core =
             Core::new(env.clone(), Arc::clone(&dir), config.max_open_segments, config.max_decompressed_message_bytes);
+        let (config, not_mapped) = mappable(env, &dir, config);
         let config = Arc::new(config);
         let deletion = Deletion::new(&loaded, core.env().monotonic());
-        let (writer, readable) = Writer::new(state_file, loaded, Arc::clone(&config), locks);
+        let (mut writer, readable) = Writer::new(state_file, loaded, Arc::clone(&config), locks);
+        writer.set_mapping(env, not_mapped);
         let shared = Shared {
             core: Arc::new(core),
             config: RwLock::new(config),
@@ -210,17 +212,21 @@ impl Shared {
         let before = Arc::clone(&self.config.read());
         let changed = change(LogConfig::clone(&before)).worker(before.worker).on_damage(before.on_damage);
         changed.check()?;
+        // Held while the test is made, for by then the directory must not be somebody else's.
+        let deletion = self.deletion.lock();
+        let is_new = changed.write_mode != before.write_mode && !self.core.is_closed();
+        let (changed, not_mapped) =
+            if is_new { mappable(self.core.env(), self.core.dir(), changed) } else { (changed, None) };
         let mut writer = self.writer.lock();
+        let not_mapped = if is_new { not_mapped } else { writer.not_mapped };
         let changed = Arc::new(changed);
         self.core.set_limits(changed.max_open_segments, changed.max_decompressed_message_bytes);
-        let shape = super::open::load::shape(self.core.env(), &changed);
-        if let Some(active) = writer.active.as_mut() {
-            active.set_shape(shape);
-        }
         writer.config = Arc::clone(&changed);
         writer.growth_limit = None;
+        writer.set_mapping(self.core.env(), not_mapped);
         *self.config.write() = changed;
         drop(writer);
+        drop(deletion);
         self.order_retention();
         self.worker.wake();
         Ok(())
@@ -228,7 +234,7 @@ impl Shared {
 
     pub(super) fn stats(&self) -> Stats {
         let writer = self.writer.lock();
-        let (preallocating, failed) = (writer.is_preallocating(), writer.failed.is_some());
+        let ((write_mode, not_mapped), failed) = (writer.write_mode(), writer.failed.is_some());
         drop(writer);
         Stats {
             appended_records: self.counters.records.load(Ordering::Relaxed),
@@ -237,8 +243,21 @@ impl Shared {
             syncs: self.counters.syncs.load(Ordering::Relaxed),
             rolls: self.counters.rolls.load(Ordering::Relaxed),
             unsynced_bytes: self.counters.unsynced_bytes(),
-            preallocating,
+            preallocating: write_mode != WriteMode::Write,
+            write_mode,
+            not_mapped,
             failed,
         }
+    }
+}
+
+/// The configuration with a write mode that the directory's file system can be trusted with, and why it is another one.
+fn mappable(env: &Env, dir: &Path, config: LogConfig) -> (LogConfig, Option<NotMapped>) {
+    if config.write_mode != WriteMode::Mapped {
+        return (config, None);
+    }
+    match open::self_test(env, dir) {
+        Ok(()) => (config, None),
+        Err(reason) => (config.write_mode(WriteMode::Preallocated), Some(reason)),
     }
 }

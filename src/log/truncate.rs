@@ -396,11 +396,7 @@ impl Shared {
         self.remove_segments(removed)?;
         match plan.how {
             How::AsItIs => {}
-            How::InPlace => {
-                let log = writer.active().log();
-                log.set_len(plan.position)?;
-                log.sync()?;
-            }
+            How::InPlace => writer.active().cut(plan.position)?,
             How::Replaced => {
                 take_name(env, dir, base)?;
                 sync_dir(env, dir)?;

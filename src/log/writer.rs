@@ -7,17 +7,18 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::LogConfig;
+use crate::config::{LogConfig, NotMapped, WriteMode};
 use crate::error::{Error, Result};
 use crate::fs::Env;
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
+use crate::record::{BatchHeader, PlannedBatch};
 use crate::segment::{AppendFailure, BatchFacts, LogFile, RollReason, Sealed, Segment, SegmentWriter, path};
 use crate::state::{ActiveFile, IndexMarks, RecoveryPoint, State, StateFile, StateSyncer, Witness};
 
 use super::open::DirectoryLocks;
 use super::open::directory::{remove_if_there, sync_dir};
-use super::open::load::{Loaded, Readable, shape};
+use super::open::load::{Loaded, Readable, shape, witness_of};
 
 /// The writer's half of an open log.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(super) struct Writer {
     /// The log start, and the first segment, that a sync of the state file covered last.
     durable_log_start: Offset,
     durable_first_base: Offset,
+    /// Why the log is not mapped as it was configured. The configuration at hand then says how it is written instead.
+    pub(super) not_mapped: Option<NotMapped>,
     /// How far the active segment may grow within `max_bytes`; `None` where that is to be worked out again.
     pub(super) growth_limit: Option<u64>,
 }
@@ -116,6 +119,7 @@ impl Writer {
             first_base,
             durable_log_start: loaded.state.log_start,
             durable_first_base: first_base,
+            not_mapped: None,
             growth_limit: None,
         };
         let Loaded { segments, bounds, epochs, report, .. } = loaded;
@@ -125,9 +129,9 @@ impl Writer {
     /// Goes on with what a reopening loaded.
     pub(super) fn replace(&mut self, state_file: StateFile, loaded: Loaded) -> Readable {
         let locks = self.locks.take().expect("a log that is reopened holds its locks");
-        let appended = self.appended;
+        let (appended, not_mapped) = (self.appended, self.not_mapped);
         let (fresh, readable) = Writer::new(state_file, loaded, Arc::clone(&self.config), locks);
-        *self = Writer { appended, ..fresh };
+        *self = Writer { appended, not_mapped, ..fresh };
         readable
     }
 
@@ -239,11 +243,30 @@ impl Writer {
         now: Timestamp,
     ) -> std::result::Result<(), AppendFailure> {
         self.active().append(parts, batches)?;
+        self.note_written(last, amount, now);
+        Ok(())
+    }
+
+    /// Writes a batch that is encoded on the way, behind the log end.
+    pub(super) fn write_planned(
+        &mut self,
+        planned: &PlannedBatch<'_>,
+        header: &mut BatchHeader,
+        amount: Amount,
+        now: Timestamp,
+    ) -> std::result::Result<(), AppendFailure> {
+        let active = self.active();
+        let (base, position) = (active.base(), active.position());
+        active.append_planned(planned, header)?;
+        self.note_written(witness_of(base, position, header), amount, now);
+        Ok(())
+    }
+
+    fn note_written(&mut self, last: Witness, amount: Amount, now: Timestamp) {
         self.last_batch = Some(last);
         self.appended.records += amount.records;
         self.appended.bytes += amount.bytes;
         self.unsynced_since.get_or_insert(now);
-        Ok(())
     }
 
     /// What must be synced for everything appended so far to be durable, or only what lies in sealed segments.
@@ -491,7 +514,18 @@ impl Writer {
         self.names_unsynced = false;
     }
 
-    pub(super) fn is_preallocating(&self) -> bool {
-        self.active.as_ref().is_some_and(SegmentWriter::preallocates)
+    /// Goes on by the configuration, which may have changed.
+    pub(super) fn set_mapping(&mut self, env: &Env, not_mapped: Option<NotMapped>) {
+        self.not_mapped = not_mapped;
+        let shape = shape(env, &self.config);
+        if let Some(active) = self.active.as_mut() {
+            active.set_shape(shape);
+        }
+    }
+
+    /// How the log is written at present, and, where that is not how it should be, why.
+    pub(super) fn write_mode(&self) -> (WriteMode, Option<NotMapped>) {
+        let (mode, reason) = self.active.as_ref().map_or((self.config.write_mode, None), SegmentWriter::write_mode);
+        (mode, self.not_mapped.or(reason))
     }
 }

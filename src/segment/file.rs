@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
-use crate::fs::{Env, File, OpenMode, Partial, read_exact_at, retry, write_all_vectored_at};
+use crate::fs::{Env, File, OpenMode, Partial, Window, read_exact_at, retry, write_all_vectored_at};
 use crate::offset::Position;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -103,6 +103,11 @@ impl LogFile {
 
     pub(crate) fn set_len(&self, len: Position) -> Result<()> {
         self.file.set_len(len.value()).map_err(|error| self.failure(IoOp::SetLength, &error))
+    }
+
+    /// Unmaps a window of this file, and cuts the file.
+    pub(super) fn close_window(&self, window: Window, len: Position) -> Result<()> {
+        window.close(&self.file, len.value()).map_err(|error| self.failure(IoOp::SetLength, &error))
     }
 
     fn failure(&self, operation: IoOp, error: &io::Error) -> Error {

@@ -19,6 +19,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 mod file;
 mod indexes;
+mod mapped;
 mod recover;
 mod scan;
 mod time;
@@ -36,7 +37,7 @@ pub(crate) use time::{NO_TIMESTAMP, is_time_entry_of};
 pub(crate) use truncate::{
     CutPlace, discard_aside, find_cut, last_batch, later, surviving_indexes, take_name, write_aside,
 };
-pub(crate) use writer::{AppendFailure, RollReason, Sealed, SegmentWriter, Shape};
+pub(crate) use writer::{AppendFailure, MOST_STORED_BYTES, RollReason, Sealed, SegmentWriter, Shape};
 
 /// How far a segment's offsets may lie above its base offset.
 pub(crate) const MAX_RELATIVE_OFFSET: u64 = i32::MAX as u64;

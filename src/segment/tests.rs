@@ -17,6 +17,7 @@ use crate::record::{BatchBuilder, BatchStamp, Compression, HEADER_BYTES, Record,
 mod append;
 mod faults;
 mod lookup;
+mod mapped;
 mod roll;
 mod scan;
 mod search;
@@ -74,6 +75,7 @@ fn shape() -> Shape {
         segment_bytes: 1 << 30,
         segment_ms: u64::MAX,
         write_mode: WriteMode::Write,
+        window_bytes: 8 << 20,
         indexes: IndexRules { max_bytes: 1000, interval_bytes: 100 },
     }
 }

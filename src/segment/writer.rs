@@ -8,19 +8,24 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{MAX_SEGMENT_BYTES, WriteMode};
+use crate::config::{MAX_SEGMENT_BYTES, NotMapped, WriteMode};
 use crate::error::{Error, IoOp, Result};
 use crate::fs::{Env, OpenMode, retry};
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
+use crate::record::{BatchHeader, PlannedBatch};
 use crate::state::IndexMarks;
 
 use super::file::{FailedWrite, LogFile};
 use super::indexes::{BatchFacts, GrowingIndexes, IndexRules, KnownIndexes, MaxTimestamp, path};
+use super::mapped::{MappedTail, WindowDesk};
 use super::{DamagedRange, Handles, MAX_RELATIVE_OFFSET, Segment};
 
 /// How much room is allocated ahead at once, in bytes.
 const WINDOW_BYTES: u64 = 16 << 20;
+/// The largest append that is stored into a map, in bytes. Above it a positioned write costs less than the faults and the
+/// checksum over memory that was just left.
+pub(crate) const MOST_STORED_BYTES: usize = 64 << 10;
 
 /// What a writer needs to know of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +34,8 @@ pub(crate) struct Shape {
     /// How long the segment may span, its share of the jitter taken off.
     pub(crate) segment_ms: u64,
     pub(crate) write_mode: WriteMode,
+    /// How much is mapped at once.
+    pub(crate) window_bytes: u64,
     pub(crate) indexes: IndexRules,
 }
 
@@ -50,6 +57,11 @@ pub(crate) struct SegmentWriter {
     growth_limit: u64,
     /// `fallocate` is not to be had on this file system.
     allocation_refused: bool,
+    tail: MappedTail,
+    /// A store was begun and not finished: bytes of it may lie behind the log end.
+    half_stored: bool,
+    /// What was to be stored and found no window.
+    scratch: Vec<u8>,
     first_timestamp: FirstTimestamp,
     /// The clock when this segment was begun or opened.
     opened_at: Timestamp,
@@ -146,6 +158,9 @@ impl SegmentWriter {
             reach: position,
             growth_limit: u64::MAX,
             allocation_refused: false,
+            tail: MappedTail::new(),
+            half_stored: false,
+            scratch: Vec::new(),
             first_timestamp,
             opened_at,
         }
@@ -180,14 +195,39 @@ impl SegmentWriter {
         self.indexes.max_timestamp()
     }
 
-    /// Whether room is being allocated ahead, as configured and as the file system allows.
-    pub(crate) fn preallocates(&self) -> bool {
-        self.shape.write_mode == WriteMode::Preallocated && !self.allocation_refused
+    /// How the segment is written at present, and, where that is not how it should be, why.
+    pub(crate) fn write_mode(&self) -> (WriteMode, Option<NotMapped>) {
+        match (self.shape.write_mode, self.tail.refused()) {
+            (WriteMode::Preallocated, _) if self.allocation_refused => (WriteMode::Write, None),
+            (WriteMode::Mapped, Some(reason)) => (WriteMode::Write, Some(reason)),
+            (mode, _) => (mode, None),
+        }
     }
 
     /// Takes over a changed configuration.
     pub(crate) fn set_shape(&mut self, shape: Shape) {
         self.shape = shape;
+        if shape.write_mode != WriteMode::Mapped {
+            drop(self.tail.unmap());
+        }
+    }
+
+    /// Where the worker lays windows ready.
+    pub(crate) fn desk(&self) -> &Arc<WindowDesk> {
+        self.tail.desk()
+    }
+
+    /// Whether the worker is to be told that a window is wanted. It is asked once.
+    pub(crate) fn takes_window_order(&mut self) -> bool {
+        self.tail.take_order()
+    }
+
+    /// The worker could not make a window. What it allocated all the same is given back, for others may need the room;
+    /// should that fail, or be undone by a crash, zeros lie behind the log end, which are cut off when the segment is
+    /// sealed.
+    pub(crate) fn note_window_refused(&mut self, reason: NotMapped) {
+        let needed = self.tail.note_refusal(reason, self.position);
+        drop(self.log.set_len(needed));
     }
 
     /// Whether the segment must roll before `size_bytes` with these offsets and times are appended, and why.
@@ -246,10 +286,82 @@ impl SegmentWriter {
         let size_bytes: u64 = batches.iter().map(|batch| batch.size_bytes).sum();
         let end = self.position + size_bytes;
         assert!(end.value() <= MAX_SEGMENT_BYTES, "the log rolls before a segment outgrows its positions");
-        self.make_room(end).map_err(AppendFailure::Unchanged)?;
-        if let Err(failed) = self.log.write_vectored(parts, self.position) {
-            return Err(self.take_back(failed));
+        let is_stored = self.store(size_bytes, |mut room| {
+            for part in &*parts {
+                let (these, rest) = room.split_at_mut(part.len());
+                these.copy_from_slice(part);
+                room = rest;
+            }
+            assert!(room.is_empty(), "the parts are the batches");
+        })?;
+        if !is_stored {
+            self.make_room(end).map_err(AppendFailure::Unchanged)?;
+            if let Err(failed) = self.log.write_vectored(parts, self.position) {
+                return Err(self.take_back(failed));
+            }
         }
+        self.note_written(batches);
+        Ok(())
+    }
+
+    /// Appends a batch that was not encoded yet: straight into the map, if it has room for it. The header gets its checksum.
+    #[inline]
+    pub(crate) fn append_planned(
+        &mut self,
+        planned: &PlannedBatch<'_>,
+        header: &mut BatchHeader,
+    ) -> std::result::Result<(), AppendFailure> {
+        assert!(self.position.value() + header.size_bytes <= MAX_SEGMENT_BYTES, "the log rolls before");
+        let facts = [BatchFacts {
+            size_bytes: header.size_bytes,
+            last_offset: header.last_offset(),
+            max_timestamp: header.max_timestamp(),
+        }];
+        if self.store(header.size_bytes, |room| planned.store(header, room))? {
+            self.note_written(&facts);
+            return Ok(());
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(planned.size_bytes(), 0);
+        planned.store(header, &mut scratch);
+        let outcome = self.append(&mut [IoSlice::new(&scratch)], &facts);
+        self.scratch = scratch;
+        outcome
+    }
+
+    /// Has the bytes behind the log end stored into the map. `false` if there is no window for so many.
+    #[inline]
+    fn store(&mut self, size_bytes: u64, into: impl FnOnce(&mut [u8])) -> std::result::Result<bool, AppendFailure> {
+        if self.half_stored {
+            self.take_store_back()?;
+        }
+        if self.shape.write_mode != WriteMode::Mapped || size_bytes > MOST_STORED_BYTES as u64 {
+            return Ok(false);
+        }
+        let limit = self.shape.segment_bytes.min(self.growth_limit);
+        let Some(window) = self.tail.window(self.position, size_bytes, self.shape.window_bytes, limit) else {
+            self.reach = self.reach.max(self.tail.asked_to());
+            return Ok(false);
+        };
+        let len = usize::try_from(size_bytes).expect("small enough to be stored");
+        self.half_stored = true;
+        into(window.bytes_mut(self.position, len));
+        window.wrote(self.position, len);
+        self.half_stored = false;
+        Ok(true)
+    }
+
+    /// A store that a panic interrupted has left bytes behind the log end, where there must be zeros or nothing, durably,
+    /// before anything is appended (rule 11b).
+    #[cold]
+    fn take_store_back(&mut self) -> std::result::Result<(), AppendFailure> {
+        self.cut(self.position).map_err(AppendFailure::Unknown)?;
+        self.half_stored = false;
+        Ok(())
+    }
+
+    /// Takes note of batches that lie behind the log end now.
+    fn note_written(&mut self, batches: &[BatchFacts]) {
         if self.position == Position::ZERO {
             self.first_timestamp = FirstTimestamp::Known(batches.iter().filter_map(|batch| batch.max_timestamp).max());
         }
@@ -262,13 +374,12 @@ impl SegmentWriter {
         }
         self.segment.set_time_bound(self.indexes.max_timestamp().map(|max| max.timestamp));
         self.allocated = self.allocated.max(self.position);
-        self.reach = self.reach.max(self.position);
-        Ok(())
+        self.reach = self.reach.max(self.position).max(self.tail.asked_to());
     }
 
     /// Allocates ahead so that the file has room up to `end`.
     fn make_room(&mut self, end: Position) -> Result<()> {
-        if !self.preallocates() || end <= self.allocated {
+        if self.write_mode() != (WriteMode::Preallocated, None) || end <= self.allocated {
             return Ok(());
         }
         let most = self.shape.segment_bytes.min(self.growth_limit);
@@ -307,14 +418,22 @@ impl SegmentWriter {
         if failed.written == 0 {
             return AppendFailure::Unchanged(failed.error);
         }
-        match self.log.set_len(self.position).and_then(|()| self.log.sync()) {
-            Ok(()) => {
-                self.allocated = self.position;
-                self.reach = self.position;
-                AppendFailure::Unchanged(failed.error)
-            }
+        match self.cut(self.position) {
+            Ok(()) => AppendFailure::Unchanged(failed.error),
             Err(_) => AppendFailure::Unknown(failed.error),
         }
+    }
+
+    /// Cuts the file to `end`, durably, once nothing of it is mapped (rules 11a, 22).
+    pub(crate) fn cut(&mut self, end: Position) -> Result<()> {
+        match self.tail.unmap() {
+            Some(window) => self.log.close_window(window, end)?,
+            None => self.log.set_len(end)?,
+        }
+        self.allocated = end;
+        self.log.sync()?;
+        self.reach = end;
+        Ok(())
     }
 
     /// Writes gathered index entries, and says what the files hold then.
@@ -327,13 +446,7 @@ impl SegmentWriter {
 
     /// Cuts off room that was allocated ahead, durably, so that the segment can be sealed (rule 11a).
     pub(crate) fn trim(&mut self) -> Result<()> {
-        if self.reach > self.position {
-            self.log.set_len(self.position)?;
-            self.allocated = self.position;
-            self.log.sync()?;
-            self.reach = self.position;
-        }
-        Ok(())
+        if self.reach > self.position { self.cut(self.position) } else { Ok(()) }
     }
 
     /// Ends the segment: the last time entry is added. The `.log` was trimmed before.

@@ -38,11 +38,12 @@ pub(crate) enum CallKind {
     MapRead,
     MapWindow,
     PopulateWindow,
+    SharesBlocks,
 }
 
 impl CallKind {
     /// Every kind, for tests that strike each in turn.
-    pub(crate) const ALL: [CallKind; 25] = [
+    pub(crate) const ALL: [CallKind; 26] = [
         CallKind::Open,
         CallKind::List,
         CallKind::Metadata,
@@ -68,6 +69,7 @@ impl CallKind {
         CallKind::MapRead,
         CallKind::MapWindow,
         CallKind::PopulateWindow,
+        CallKind::SharesBlocks,
     ];
 
     /// Whether the call can change the disk or what of it is durable.
@@ -97,7 +99,8 @@ impl CallKind {
             | CallKind::SendTo
             | CallKind::MapRead
             | CallKind::MapWindow
-            | CallKind::PopulateWindow => false,
+            | CallKind::PopulateWindow
+            | CallKind::SharesBlocks => false,
         }
     }
 

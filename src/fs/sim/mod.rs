@@ -79,6 +79,7 @@ impl SimDisk {
             pending: Vec::new(),
             free_bytes: None,
             file_system: FileSystem::Ext4,
+            shares_blocks: false,
             next_inode: ROOT + 1,
             next_sequence: 0,
         })
@@ -186,6 +187,11 @@ impl SimDisk {
     /// What the disk says which file system it has; ext4 unless set.
     pub(crate) fn set_file_system(&self, file_system: FileSystem) {
         self.state().file_system = file_system;
+    }
+
+    /// Whether the files were copied by reflink, so that a store may need room that was taken before.
+    pub(crate) fn set_shares_blocks(&self, shares_blocks: bool) {
+        self.state().shares_blocks = shares_blocks;
     }
 
     /// # Panics

@@ -75,6 +75,7 @@ impl State {
             pending: Vec::new(),
             free_bytes: self.free_bytes,
             file_system: self.file_system,
+            shares_blocks: self.shares_blocks,
             next_inode: self.next_inode,
             next_sequence: self.next_sequence,
         }
@@ -84,7 +85,7 @@ impl State {
     fn forget_processes(&mut self) {
         for inode in self.inodes.values_mut() {
             inode.handles = 0;
-            inode.windows = 0;
+            inode.windows.clear();
             inode.locks = Locks::default();
             inode.bytes_read = 0;
         }

@@ -48,6 +48,7 @@ pub(in crate::fs) struct SimMap {
 #[derive(Debug)]
 pub(in crate::fs) struct SimWindow {
     inode: Handle,
+    end: usize,
     /// Where the bytes that were lent last lie in the file.
     lent_at: usize,
     lent: Vec<u8>,
@@ -349,8 +350,9 @@ impl SimFile {
         if len > MAX_FILE_BYTES {
             return Err(Errno::EFBIG.into());
         }
-        let shortens = narrow(len) < state.content(self.inode.id).visible.len();
-        assert!(!shortens || state.inode(self.inode.id).windows == 0, "a file was shortened under a window (rule 22)");
+        let cuts_into = |end: &usize| narrow(len) < *end;
+        let is_cut_into = state.inode(self.inode.id).windows.iter().any(cuts_into);
+        assert!(!is_cut_into, "a file was shortened under a window (rule 22)");
         let content = state.content_mut(self.inode.id);
         content.set_len(narrow(len));
         let freed = content.charged_to.saturating_sub(len);
@@ -411,9 +413,15 @@ impl SimFile {
     pub(in crate::fs) fn map_window(&self, start: Position, end: Position) -> io::Result<SimWindow> {
         let (mut state, _) = self.enter(CallKind::MapWindow, start.value(), end - start)?;
         self.expect_writable()?;
-        state.inode_mut(self.inode.id).windows += 1;
+        let end = narrow(end.value());
+        state.inode_mut(self.inode.id).windows.push(end);
         let inode = Handle::new(&self.inode.disk, &mut state, self.inode.id);
-        Ok(SimWindow { inode, lent_at: 0, lent: Vec::new() })
+        Ok(SimWindow { inode, end, lent_at: 0, lent: Vec::new() })
+    }
+
+    pub(in crate::fs) fn shares_blocks(&self) -> io::Result<bool> {
+        let (state, _) = self.enter(CallKind::SharesBlocks, 0, 0)?;
+        Ok(state.shares_blocks)
     }
 
     fn enter(
@@ -482,7 +490,10 @@ impl SimWindow {
 
 impl Drop for SimWindow {
     fn drop(&mut self) {
-        self.inode.disk.state().inode_mut(self.inode.id).windows -= 1;
+        let mut state = self.inode.disk.state();
+        let windows = &mut state.inode_mut(self.inode.id).windows;
+        let index = windows.iter().position(|end| *end == self.end).expect("a window is noted while it lives");
+        windows.swap_remove(index);
     }
 }
 

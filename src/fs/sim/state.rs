@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) pending: Vec<PendingName>,
     pub(super) free_bytes: Option<u64>,
     pub(super) file_system: FileSystem,
+    /// Every file has a copy that shares its blocks.
+    pub(super) shares_blocks: bool,
     pub(super) next_inode: InodeId,
     pub(super) next_sequence: u64,
 }
@@ -94,8 +96,8 @@ pub(super) struct Inode {
     /// The name that is seen, or was last; `None` for the root.
     pub(super) place: Option<Place>,
     pub(super) handles: u32,
-    /// Writable maps of it.
-    pub(super) windows: u32,
+    /// Where writable maps of it end.
+    pub(super) windows: Vec<usize>,
     pub(super) locks: Locks,
     pub(super) bytes_read: u64,
 }
@@ -114,7 +116,7 @@ pub(super) struct Locks {
 
 impl Inode {
     pub(super) fn new(node: Node, place: Option<Place>) -> Inode {
-        Inode { node, place, handles: 0, windows: 0, locks: Locks::default(), bytes_read: 0 }
+        Inode { node, place, handles: 0, windows: Vec::new(), locks: Locks::default(), bytes_read: 0 }
     }
 
     pub(super) fn is_directory(&self) -> bool {

@@ -56,6 +56,7 @@ on_both_halves! {
     a_closed_window_leaves_the_file_at_the_length_it_is_cut_to
     a_window_is_populated_without_changing_a_byte
     the_file_system_of_what_is_missing_is_not_known
+    a_file_without_a_copy_shares_no_block
     sending_gives_the_bytes_and_ends_at_the_end_of_the_file
     clocks_go_forward_and_random_numbers_differ
     a_thread_runs_and_tells_how_it_ended
@@ -387,6 +388,16 @@ fn a_window_is_populated_without_changing_a_byte(ground: &Ground) {
     let content = ground.content("a");
     assert_eq!(&content[3995..4009], b"written before");
     assert_eq!(&content[4096..4109], b"stored before");
+}
+
+fn a_file_without_a_copy_shares_no_block(ground: &Ground) {
+    let file = ground.create("a");
+    let everything = (Position::ZERO, Position::new(1 << 20));
+    assert!(!file.shares_blocks(everything.0, everything.1).unwrap(), "an empty one");
+    write_all_at(&file, &[1; 5000], Position::ZERO).unwrap();
+    file.allocate(Position::new(5000), Position::new(100_000)).unwrap();
+    assert!(!file.shares_blocks(everything.0, everything.1).unwrap());
+    assert!(!file.shares_blocks(Position::new(5000), Position::new(5001)).unwrap());
 }
 
 fn the_file_system_of_what_is_missing_is_not_known(ground: &Ground) {

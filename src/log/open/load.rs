@@ -368,6 +368,7 @@ pub(crate) fn shape(env: &Env, config: &LogConfig) -> Shape {
         segment_bytes: config.segment_bytes,
         segment_ms: config.segment_ms - drawn,
         write_mode: config.write_mode,
+        window_bytes: config.window_bytes,
         indexes: index_rules(config),
     }
 }

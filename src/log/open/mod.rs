@@ -17,7 +17,10 @@ pub(crate) mod growth;
 pub(crate) mod load;
 pub(crate) mod read_only;
 pub(crate) mod recovery;
+mod self_test;
 pub(crate) mod torn;
+
+pub(crate) use self_test::self_test;
 
 use directory::{Listing, create_dirs, sync_found_name};
 

@@ -69,6 +69,7 @@ impl Fixture {
             segment_bytes: 1 << 30,
             segment_ms: u64::MAX,
             write_mode: WriteMode::Write,
+            window_bytes: 8 << 20,
             indexes: IndexRules { max_bytes: 1 << 20, interval_bytes },
         };
         let writer = SegmentWriter::create(&env, Path::new(DIR), Offset::ZERO, shape).unwrap();

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::{LogConfig, Worker};
+use crate::config::{LogConfig, Worker, WriteMode};
 use crate::error::Result;
 use crate::fs::Env;
 use crate::fs::sim::SimDisk;
@@ -26,6 +26,12 @@ pub(super) fn disk() -> SimDisk {
 /// A log without a thread, which rolls after 300 bytes and gives each batch an index entry.
 pub(super) fn small() -> LogConfig {
     LogConfig::default().segment_bytes(300).index_interval_bytes(0).worker(Worker::Caller)
+}
+
+/// The configuration in each write mode. Windows are there as soon as they are asked for.
+pub(super) fn in_each_mode(config: &LogConfig) -> [LogConfig; 3] {
+    [WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped]
+        .map(|mode| config.clone().write_mode(mode).windows_at_once(1 << 20))
 }
 
 pub(super) fn open(disk: &SimDisk, config: LogConfig) -> Result<Log> {

@@ -23,31 +23,38 @@ fn log_bytes(disk: &SimDisk) -> u64 {
     sizes.map(|size| u64::try_from(size).expect("small")).sum()
 }
 
+/// `Mapped` is not for appends that wait for their sync.
+const MODES: [(WriteMode, SyncPolicy); 5] = [
+    (WriteMode::Write, SyncPolicy::Never),
+    (WriteMode::Write, SyncPolicy::Always),
+    (WriteMode::Preallocated, SyncPolicy::Never),
+    (WriteMode::Preallocated, SyncPolicy::Always),
+    (WriteMode::Mapped, SyncPolicy::Never),
+];
+
 #[test]
 fn dropping_the_oldest_goes_on_for_ever_below_the_limit() {
-    for mode in [WriteMode::Write, WriteMode::Preallocated] {
-        for policy in [SyncPolicy::Never, SyncPolicy::Always] {
-            let disk = disk();
-            let config = capped(WhenFull::DropOldest).write_mode(mode).sync_policy(policy);
-            let log = opened(&disk, config.clone());
-            for value in 0..200 {
-                append(&log, value).unwrap_or_else(|error| panic!("{mode:?} {policy:?} {value}: {error}"));
-                assert!(log_bytes(&disk) <= CAP, "{mode:?} {policy:?} {value}: {}", log_bytes(&disk));
-            }
-            let kept = values(&log);
-            assert_eq!(kept, (log.log_start_offset().value()..200).collect::<Vec<_>>());
-            assert!(kept.len() >= 7, "no more goes than must: {kept:?}");
-            log.close().expect("a healthy disk");
-            assert_eq!(values(&opened(&disk, config)), kept);
+    for (mode, policy) in MODES {
+        let disk = disk();
+        let config = capped(WhenFull::DropOldest).write_mode(mode).windows_at_once(1).sync_policy(policy);
+        let log = opened(&disk, config.clone());
+        for value in 0..200 {
+            append(&log, value).unwrap_or_else(|error| panic!("{mode:?} {policy:?} {value}: {error}"));
+            assert!(log_bytes(&disk) <= CAP, "{mode:?} {policy:?} {value}: {}", log_bytes(&disk));
         }
+        let kept = values(&log);
+        assert_eq!(kept, (log.log_start_offset().value()..200).collect::<Vec<_>>());
+        assert!(kept.len() >= 7, "no more goes than must: {kept:?}");
+        log.close().expect("a healthy disk");
+        assert_eq!(values(&opened(&disk, config)), kept);
     }
 }
 
 #[test]
 fn an_append_that_is_rejected_changes_nothing_and_goes_on_once_there_is_room() {
-    for mode in [WriteMode::Write, WriteMode::Preallocated] {
+    for mode in [WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped] {
         let disk = disk();
-        let log = opened(&disk, capped(WhenFull::Reject).write_mode(mode));
+        let log = opened(&disk, capped(WhenFull::Reject).write_mode(mode).windows_at_once(1));
         let mut next = 0;
         let error = loop {
             match append(&log, next) {
@@ -91,27 +98,26 @@ fn a_limit_can_be_set_lowered_and_taken_away_while_the_log_is_open() {
 // so every append was refused, for ever.
 #[test]
 fn an_active_segment_larger_than_a_lowered_limit_goes_as_well() {
-    for mode in [WriteMode::Write, WriteMode::Preallocated] {
-        for policy in [SyncPolicy::Never, SyncPolicy::Always] {
-            for is_reopened in [true, false] {
-                let disk = disk();
-                let large = small().segment_bytes(1 << 20).write_mode(mode).sync_policy(policy);
-                let log = opened(&disk, large);
-                fill(&log, 0..40);
-                let lower = |config: LogConfig| config.segment_bytes(300).max_bytes(CAP, WhenFull::DropOldest);
-                let log = if is_reopened {
-                    log.close().expect("a healthy disk");
-                    opened(&disk, lower(small().write_mode(mode).sync_policy(policy)))
-                } else {
-                    log.update_config(lower).expect("sound values");
-                    log
-                };
-                for value in 40..80 {
-                    append(&log, value).unwrap_or_else(|error| panic!("{mode:?} {policy:?} {is_reopened}: {error}"));
-                    assert!(log_bytes(&disk) <= CAP, "{mode:?} {policy:?} {is_reopened}: {}", log_bytes(&disk));
-                }
-                assert_eq!(values(&log), (log.log_start_offset().value()..80).collect::<Vec<_>>());
+    for (mode, policy) in MODES {
+        for is_reopened in [true, false] {
+            let disk = disk();
+            let small = || small().windows_at_once(1).write_mode(mode).sync_policy(policy);
+            let large = small().segment_bytes(1 << 20);
+            let log = opened(&disk, large);
+            fill(&log, 0..40);
+            let lower = |config: LogConfig| config.segment_bytes(300).max_bytes(CAP, WhenFull::DropOldest);
+            let log = if is_reopened {
+                log.close().expect("a healthy disk");
+                opened(&disk, lower(small()))
+            } else {
+                log.update_config(lower).expect("sound values");
+                log
+            };
+            for value in 40..80 {
+                append(&log, value).unwrap_or_else(|error| panic!("{mode:?} {policy:?} {is_reopened}: {error}"));
+                assert!(log_bytes(&disk) <= CAP, "{mode:?} {policy:?} {is_reopened}: {}", log_bytes(&disk));
             }
+            assert_eq!(values(&log), (log.log_start_offset().value()..80).collect::<Vec<_>>());
         }
     }
 }

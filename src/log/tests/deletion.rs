@@ -154,7 +154,7 @@ fn look(told: &mut Told, disk: &SimDisk, log: &Log) {
 fn check(disk: &SimDisk, config: &LogConfig, told: &Told, case: &str) {
     disk.heal();
     // Opened so that nothing goes by itself.
-    let keep = small().write_mode(config.write_mode);
+    let keep = small().write_mode(config.write_mode).windows_at_once(1);
     let log = open(disk, keep.clone()).unwrap_or_else(|error| panic!("{case}: {error}"));
     let (start, end) = (log.log_start_offset().value(), log.log_end_offset().value());
     assert!(told.start <= start && start <= told.start_at_most, "{case}: begins at {start}, {told:?}");
@@ -181,8 +181,9 @@ fn is_of_one_of(name: &str, bases: &[u64]) -> bool {
 
 fn every_script() -> impl Iterator<Item = (Script, LogConfig)> {
     [Script::Request, Script::Look, Script::Limit].into_iter().flat_map(|script| {
-        [config(script, 60_000), config(script, 0).sync_policy(SyncPolicy::Always).write_mode(WriteMode::Preallocated)]
-            .map(|config| (script, config))
+        let synced = config(script, 0).sync_policy(SyncPolicy::Always).write_mode(WriteMode::Preallocated);
+        let mapped = config(script, 0).write_mode(WriteMode::Mapped).windows_at_once(1);
+        [config(script, 60_000), synced, mapped].map(|config| (script, config))
     })
 }
 
@@ -250,7 +251,7 @@ fn no_failing_call_of_a_deletion_loses_a_record_or_brings_one_back() {
 /// As [`check`], but an open state file, and what it says, may be lost to the fault.
 fn check_after_fault(disk: &SimDisk, config: &LogConfig, told: &Told, case: &str) {
     disk.heal();
-    let keep = small().write_mode(config.write_mode);
+    let keep = small().write_mode(config.write_mode).windows_at_once(1);
     let log = (0..3).find_map(|_| open(disk, keep.clone()).ok()).unwrap_or_else(|| panic!("{case}: never opens"));
     let (start, end) = (log.log_start_offset().value(), log.log_end_offset().value());
     assert!(told.start <= start && start <= told.start_at_most.max(told.durable), "{case}: from {start}, {told:?}");

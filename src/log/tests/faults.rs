@@ -139,3 +139,10 @@ fn no_failing_call_does_so_where_room_is_allocated_ahead_and_every_append_is_syn
     let struck = strike_each_call(&config);
     println!("{struck:?}");
 }
+
+#[test]
+fn no_failing_call_does_so_where_appends_are_stored_into_a_map() {
+    let config = small().segment_bytes(600).write_mode(WriteMode::Mapped).windows_at_once(1);
+    let struck = strike_each_call(&config);
+    println!("{struck:?}");
+}

@@ -394,9 +394,9 @@ fn a_log_that_was_truncated_into_a_gap_ends_there_after_a_power_cut_too() {
 // Story: what was taken over from a leader was not held against `max_bytes`, and a log that followed filled its disk.
 #[test]
 fn a_log_that_follows_stays_below_its_limit() {
-    for mode in [WriteMode::Write, WriteMode::Preallocated] {
+    for mode in [WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped] {
         let disk = disk();
-        let config = small().write_mode(mode).file_delete_delay_ms(0);
+        let config = small().write_mode(mode).windows_at_once(1).file_delete_delay_ms(0);
         let log = opened(&disk, config.clone().max_bytes(1200, WhenFull::DropOldest));
         for base in 0..40 {
             log.append_as_follower(&one(base)).expect("the oldest make room");

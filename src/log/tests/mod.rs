@@ -13,6 +13,8 @@ mod follower;
 mod foreign_writer;
 mod hostile;
 mod leftovers;
+mod mapped;
+mod mapped_crash;
 mod model;
 mod opening;
 mod races;

@@ -148,6 +148,10 @@ impl Options {
             3 => Compression::Zstd,
             _ => Compression::None,
         };
+        let modes: &[WriteMode] = match policy {
+            SyncPolicy::Always => &[WriteMode::Write, WriteMode::Preallocated],
+            _ => &[WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped],
+        };
         let segment_bytes = chance.pick(&[200, 300, 500, 1000, 4000, 12_000]);
         let config = LogConfig::default()
             .segment_bytes(segment_bytes)
@@ -165,7 +169,8 @@ impl Options {
                 TimestampType::CreateTime,
                 TimestampType::LogAppendTime,
             ]))
-            .write_mode(chance.pick(&[WriteMode::Write, WriteMode::Preallocated]))
+            .write_mode(chance.pick(modes))
+            .windows_at_once(chance.pick(&[1, 6000, 1 << 20]))
             .max_unsynced_bytes(chance.one_in(6).then_some(700))
             .max_open_segments(chance.pick(&[1, 3, 256]))
             .sync_policy(policy)

@@ -199,9 +199,9 @@ fn segments_that_somebody_restored_into_an_empty_log_are_not_set_aside() {
 // Row 266.
 #[test]
 fn a_torn_tail_is_cut_off_and_kept_aside_and_a_second_recovery_finds_nothing_more() {
-    for mode in [WriteMode::Write, WriteMode::Preallocated] {
+    for mode in [WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped] {
         let disk = disk();
-        let log = opened(&disk, large().write_mode(mode));
+        let log = opened(&disk, large().write_mode(mode).windows_at_once(1));
         fill(&log, 0..4);
         let disk = kill(&disk);
         let good = disk.read_file(log_path(0)).expect("a segment");

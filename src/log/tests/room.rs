@@ -1,14 +1,14 @@
 //! A full disk: the append fails cleanly, nothing else does, and the log goes on once there is room.
 
-use super::bench::{append, at, disk, fill, opened, small, upto, values};
+use super::bench::{append, at, disk, fill, in_each_mode, opened, small, upto, values};
 use crate::config::{LogConfig, WriteMode};
 use crate::error::{Error, ErrorKind};
 use crate::fs::sim::{CallKind, CrashStrength, Fault, FaultKind};
 
 const PLENTY: u64 = 1 << 40;
 
-fn modes(config: &LogConfig) -> [LogConfig; 2] {
-    [WriteMode::Write, WriteMode::Preallocated].map(|mode| config.clone().write_mode(mode))
+fn modes(config: &LogConfig) -> [LogConfig; 3] {
+    in_each_mode(config)
 }
 
 #[test]

@@ -273,9 +273,9 @@ fn read_only(disk: &SimDisk) -> Reader {
 
 #[test]
 fn a_log_that_another_process_writes_is_followed_across_rolls_and_its_openings() {
-    for mode in [WriteMode::Write, WriteMode::Preallocated] {
+    for mode in [WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped] {
         let disk = disk();
-        let log = opened(&disk, small().write_mode(mode));
+        let log = opened(&disk, small().write_mode(mode).windows_at_once(1));
         fill(&log, 0..3);
         let (reader, synced) = (read_only(&disk), read_only(&disk).up_to(ReadUpTo::Synced));
         let (mut tailer, mut durable) = (reader.tail(at(1)), synced.tail(at(0)));
@@ -289,7 +289,7 @@ fn a_log_that_another_process_writes_is_followed_across_rolls_and_its_openings()
         assert_eq!(available(&mut tailer), upto(0));
         log.close().expect("a healthy disk");
         assert_eq!(available(&mut tailer), upto(0));
-        let log = opened(&disk, small().write_mode(mode));
+        let log = opened(&disk, small().write_mode(mode).windows_at_once(1));
         fill(&log, 10..13);
         assert_eq!(available(&mut tailer), [10, 11, 12]);
         assert!(reader.wait_for(at(13), NO_TIME).expect("open"));

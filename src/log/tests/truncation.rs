@@ -4,8 +4,8 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use super::bench::{append, at, bases, disk, fill, log_path, names, opened, small, text, upto, values};
-use crate::config::{LogConfig, SyncPolicy, WriteMode};
+use super::bench::{append, at, bases, disk, fill, in_each_mode, log_path, names, opened, small, text, upto, values};
+use crate::config::{LogConfig, SyncPolicy};
 use crate::error::{Error, ErrorKind};
 use crate::fs::sim::{CallKind, CrashStrength, SimDisk};
 use crate::log::{AppendOptions, Log, Trust};
@@ -41,8 +41,8 @@ fn after_power_cut(disk: &SimDisk) -> SimDisk {
     disk.image(CrashStrength::Strict, |_, _| 0)
 }
 
-fn sealed_slot(config: &LogConfig) -> [LogConfig; 2] {
-    [WriteMode::Write, WriteMode::Preallocated].map(|mode| config.clone().write_mode(mode))
+fn sealed_slot(config: &LogConfig) -> [LogConfig; 3] {
+    in_each_mode(config)
 }
 
 // Rows 112, 114, 115, 264, 280.

@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::bench::{append, at, disk, fill, number, opened, small, upto, values};
+use super::bench::{append, at, disk, fill, in_each_mode, number, opened, small, upto, values};
 use super::truncation::{fill_threes, threes};
-use crate::config::{LogConfig, Worker, WriteMode};
+use crate::config::{LogConfig, Worker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::sim::{CallKind, CrashStrength, Fault, FaultKind, SimDisk};
 use crate::log::{AppendOptions, Log};
@@ -55,9 +55,8 @@ fn cuts() -> impl Iterator<Item = Cut> {
     ends.into_iter().map(Cut::To).chain([4, 9].map(Cut::ToBatch)).chain(resets)
 }
 
-fn configs() -> [LogConfig; 2] {
-    let config = threes(Compression::None);
-    [config.clone(), config.write_mode(WriteMode::Preallocated)]
+fn configs() -> [LogConfig; 3] {
+    in_each_mode(&threes(Compression::None))
 }
 
 /// A log of 14 records in five batches and three segments; `synced` of them are durable.

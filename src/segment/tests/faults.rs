@@ -133,7 +133,7 @@ fn a_file_system_that_cannot_allocate_is_asked_once() {
     for batch in batches(0, 3) {
         append(&mut writer, &[batch]);
     }
-    assert!(!writer.preallocates());
+    assert!(!(writer.write_mode() == (WriteMode::Preallocated, None)));
     assert_eq!(place.disk.calls(CallKind::Allocate), 1);
     assert_eq!(place.log(0), batches(0, 3).concat());
 }

@@ -38,6 +38,7 @@ fn call(env: &Env, file: &File, call: CallKind) -> io::Result<()> {
         CallKind::MapRead => file.map_read(1).map(drop),
         CallKind::MapWindow => file.map_window(Position::ZERO, Position::new(1)).map(drop),
         CallKind::PopulateWindow => file.map_window(Position::ZERO, Position::new(1))?.populate(),
+        CallKind::SharesBlocks => file.shares_blocks(Position::ZERO, Position::new(1)).map(drop),
     }
 }
 

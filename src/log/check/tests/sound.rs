@@ -35,10 +35,10 @@ proptest! {
         steps in prop::collection::vec(step(), 1..14),
         segment_bytes in 200..3000u64,
         interval in prop_oneof![Just(0u64), 1..600u64],
-        preallocated in any::<bool>(),
+        mode in 0..3_usize,
     ) {
-        let write_mode = if preallocated { WriteMode::Preallocated } else { WriteMode::Write };
-        let config = small().segment_bytes(segment_bytes).index_interval_bytes(interval).write_mode(write_mode);
+        let write_mode = [WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped][mode];
+        let config = small().segment_bytes(segment_bytes).index_interval_bytes(interval).write_mode(write_mode).windows_at_once(1);
         let mut disk = SimDisk::new(seed);
         let mut log = open(&disk, &config);
         for step in steps {

@@ -1,0 +1,176 @@
+//! The mapped tail of one segment: what is stored and what is written, and what must not be left behind the log end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::*;
+use crate::config::NotMapped;
+use crate::fs::sim::CrashStrength;
+use crate::segment::writer::MOST_STORED_BYTES;
+
+fn mapped(window_bytes: u64) -> Shape {
+    Shape { write_mode: WriteMode::Mapped, window_bytes, ..shape() }
+}
+
+/// What the worker does.
+fn lay_window(writer: &mut SegmentWriter) {
+    assert!(writer.takes_window_order(), "a window is asked for");
+    let log = Arc::clone(writer.log());
+    if let Some(reason) = writer.desk().prepare(&log) {
+        writer.note_window_refused(reason);
+    }
+}
+
+fn writes(place: &Place) -> u64 {
+    place.disk.calls(CallKind::WriteAt) + place.disk.calls(CallKind::WriteVectoredAt)
+}
+
+/// A writer with a batch of 115 bytes, which has a window of a page.
+fn with_window(place: &Place) -> SegmentWriter {
+    let mut writer = place.create(0, mapped(1));
+    append(&mut writer, &[batch(0, &[0, 1])]);
+    lay_window(&mut writer);
+    place.disk.reset_counters();
+    writer
+}
+
+#[test]
+fn the_first_batch_is_written_and_those_behind_it_are_stored_without_a_call() {
+    let place = Place::new();
+    let mut writer = with_window(&place);
+    for base in 1..30 {
+        append(&mut writer, &[batch(2 * base, &[0, 1])]);
+    }
+    let calls: u64 = CallKind::ALL.into_iter().map(|call| place.disk.calls(call)).sum();
+    assert_eq!(calls, 0, "no call at all");
+    let all: Vec<u8> = (0..30).flat_map(|base| batch(2 * base, &[0, 1])).collect();
+    assert_eq!(place.log(0)[..all.len()], all);
+    assert_eq!(writer.position().value(), all.len() as u64);
+    writer.trim().unwrap();
+    assert_eq!(place.log(0), all);
+}
+
+#[test]
+fn what_does_not_fit_the_window_or_is_large_is_written_to_the_same_place() {
+    let place = Place::new();
+    let mut writer = with_window(&place);
+    let mut all = batch(0, &[0, 1]);
+    let mut due = 2;
+    let mut written = 0;
+    for round in 0..200 {
+        let (records, value_bytes) = if round % 50 == 49 { (1, MOST_STORED_BYTES) } else { (2, VALUE_OF_115) };
+        let times: Vec<i64> = (0..records).collect();
+        let bytes = batch_of(due, &times, value_bytes, Compression::None);
+        let before = writes(&place);
+        append(&mut writer, std::slice::from_ref(&bytes));
+        written += writes(&place) - before;
+        all.extend(bytes);
+        due += u64::try_from(records).unwrap();
+        if round % 3 == 0 && writer.takes_window_order() {
+            let log = Arc::clone(writer.log());
+            assert_eq!(writer.desk().prepare(&log), None);
+        }
+    }
+    assert!((8..100).contains(&written), "{written} of 200 were written");
+    assert_eq!(place.log(0)[..all.len()], all, "stores and writes lie behind each other");
+    writer.trim().unwrap();
+    assert_eq!(place.log(0), all);
+}
+
+#[test]
+fn a_full_disk_gets_back_what_the_window_did_not_need_and_the_next_window_waits() {
+    let place = Place::new();
+    let mut writer = place.create(0, mapped(8192));
+    append(&mut writer, &[batch(0, &[0, 1])]);
+    place.disk.set_free_space(5000);
+    lay_window(&mut writer);
+    assert_eq!(writer.write_mode(), (WriteMode::Write, Some(NotMapped::NoRoom)));
+    assert_eq!(place.log(0), batch(0, &[0, 1]), "the file is as long as its batches");
+    let mut due = 2;
+    while writer.position().value() < (1 << 20) + 500 {
+        place.disk.set_free_space(1 << 30);
+        append(&mut writer, &[batch_of(due, &[0], 50_000, Compression::None)]);
+        due += 1;
+    }
+    append(&mut writer, &[batch(due, &[0, 1])]);
+    lay_window(&mut writer);
+    append(&mut writer, &[batch(due + 2, &[0, 1])]);
+    assert_eq!(writer.write_mode(), (WriteMode::Mapped, None));
+}
+
+#[test]
+fn a_window_without_room_leaves_the_one_before_it_in_use() {
+    let place = Place::new();
+    let mut writer = with_window(&place);
+    append(&mut writer, &[batch(2, &[0, 1])]);
+    place.disk.set_free_space(0);
+    lay_window(&mut writer);
+    let before = writes(&place);
+    append(&mut writer, &[batch(4, &[0, 1])]);
+    assert_eq!(writes(&place), before, "stored into what was allocated before the disk was full");
+    writer.trim().unwrap();
+    assert_eq!(place.log(0).len(), 3 * 115);
+}
+
+#[test]
+fn a_segment_whose_blocks_a_copy_shares_is_written_by_calls() {
+    let place = Place::new();
+    let mut writer = place.create(0, mapped(8192));
+    place.disk.set_shares_blocks(true);
+    append(&mut writer, &[batch(0, &[0, 1])]);
+    lay_window(&mut writer);
+    append(&mut writer, &[batch(2, &[0, 1])]);
+    assert!(!writer.takes_window_order(), "it is not tried again");
+    assert_eq!(writer.write_mode(), (WriteMode::Write, Some(NotMapped::SharedBlocks)));
+    assert_eq!(place.log(0), [batch(0, &[0, 1]), batch(2, &[0, 1])].concat());
+}
+
+// Row 11b of the rules: a store that a panic interrupted left bytes of its batch behind the log end.
+#[test]
+fn a_store_that_was_interrupted_is_taken_back_durably_before_the_next_append() {
+    let place = Place::new();
+    let mut writer = with_window(&place);
+    place.env.sync_dir(Path::new(DIR)).unwrap();
+    writer.log().sync().unwrap();
+    let whole = batch(2, &[0, 1]);
+    let facts = [BatchFacts { size_bytes: 115, last_offset: offset(3), max_timestamp: None }];
+    let interrupted = catch_unwind(AssertUnwindSafe(|| {
+        drop(writer.append(&mut [IoSlice::new(&whole[..100])], &facts));
+    }));
+    interrupted.expect_err("the parts are not the batch");
+    append(&mut writer, &[batch(2, &[7, 8])]);
+    for image in place.disk.every_image(CrashStrength::Strict) {
+        let log = image.read_file(path(Path::new(DIR), Offset::ZERO, SegmentFile::Log)).unwrap();
+        let behind = log.get(115..).unwrap_or_default();
+        let is_new = batch(2, &[7, 8]).starts_with(&behind[..behind.len().min(115)]);
+        assert!(is_new || behind.iter().all(|byte| *byte == 0), "{behind:?}");
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_taken_back_leaves_an_unknown_end() {
+    let place = Place::new();
+    let mut writer = with_window(&place);
+    let facts = [BatchFacts { size_bytes: 115, last_offset: offset(3), max_timestamp: None }];
+    let interrupted = catch_unwind(AssertUnwindSafe(|| {
+        drop(writer.append(&mut [IoSlice::new(&[1; 100])], &facts));
+    }));
+    interrupted.expect_err("the parts are not the batch");
+    place.disk.fail(Fault::once(CallKind::SetLen, 1, FaultKind::InputOutput));
+    assert!(matches!(try_append(&mut writer, &[batch(2, &[0, 1])]), Err(AppendFailure::Unknown(_))));
+}
+
+#[test]
+fn a_segment_is_cut_only_when_no_window_is_left_and_none_is_in_the_making() {
+    let place = Place::new();
+    let mut writer = with_window(&place);
+    append(&mut writer, &[batch(2, &[0, 1])]);
+    assert!(writer.takes_window_order(), "the next one is wanted");
+    let (log, desk) = (Arc::clone(writer.log()), Arc::clone(writer.desk()));
+    assert_eq!(desk.prepare(&log), None);
+    writer.trim().unwrap();
+    assert_eq!(place.log(0).len(), 230);
+    assert_eq!(desk.prepare(&log), None);
+    drop(writer.seal());
+    assert_eq!(desk.prepare(&log), None);
+    assert_eq!(place.log(0).len(), 230, "a worker that comes late finds nothing to do");
+}
