@@ -115,6 +115,11 @@ fn a_killed_ingest_that_allocates_ahead_has_what_it_acknowledged() {
 }
 
 #[test]
+fn a_killed_ingest_that_stores_into_a_map_has_what_it_acknowledged() {
+    rounds(&["--write-mode", "mapped"]);
+}
+
+#[test]
 fn a_killed_ingest_that_syncs_has_what_it_acknowledged() {
     rounds(&["--sync"]);
 }

@@ -10,7 +10,7 @@ use crate::place::{CODECS, Place, config, fill, open};
 fn kafka_reads_every_codec_and_write_mode_after_a_clean_close_and_without_one() {
     let Some(mut judge) = Judge::start() else { return };
     for codec in CODECS {
-        for mode in [WriteMode::Write, WriteMode::Preallocated] {
+        for mode in [WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped] {
             let place = Place::new();
             let log = open(&place.dir(), config(codec, mode));
             fill(&log, 120);

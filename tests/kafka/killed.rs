@@ -39,7 +39,8 @@ impl Draw {
 
 pub(crate) fn config_of(round: u64) -> kstore::LogConfig {
     let codec = CODECS[usize::try_from(round).expect("small") % CODECS.len()];
-    let mode = if round.is_multiple_of(2) { WriteMode::Write } else { WriteMode::Preallocated };
+    let mode =
+        [WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped][usize::try_from(round % 3).expect("small")];
     config(codec, mode).segment_bytes(3000).retention_bytes(9000).file_delete_delay_ms(round % 3 * 20)
 }
 

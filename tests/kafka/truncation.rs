@@ -54,8 +54,9 @@ fn kafka_reads_a_log_that_was_truncated_in_place_or_by_replacement() {
     for (at, codec) in CODECS.into_iter().enumerate() {
         for cut in CUTS {
             for held in [false, true] {
-                let (mode, ending) = match (at + usize::from(held)) % 2 {
+                let (mode, ending) = match (at + usize::from(held)) % 3 {
                     0 => (WriteMode::Write, Ending::Closed),
+                    1 => (WriteMode::Mapped, Ending::Closed),
                     _ => (WriteMode::Preallocated, Ending::Dropped),
                 };
                 let place = Place::new();

@@ -1,0 +1,135 @@
+//! `WriteMode::Mapped` on a real disk, with its real worker: threads read, sync, roll and truncate while appends are
+//! stored.
+//!
+//! On a file system on which the log falls back the tests still hold what they say of the records, and say aloud that
+//! nothing was mapped.
+
+#![allow(clippy::disallowed_methods, reason = "the seam is for the engine; this is about files on a disk")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use kstore::{Log, LogConfig, Offset, Record, SyncPolicy, WriteMode};
+
+/// Long enough for a worker on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn mapped() -> LogConfig {
+    LogConfig::default().write_mode(WriteMode::Mapped)
+}
+
+fn is_mapped(log: &Log) -> bool {
+    let stats = log.stats();
+    if let Some(reason) = stats.not_mapped {
+        eprintln!("NOT RUN through maps: {reason:?}, the log is written by {:?}", stats.write_mode);
+    }
+    stats.not_mapped.is_none()
+}
+
+fn value(number: u64) -> String {
+    format!("{number:060}")
+}
+
+fn assert_holds(log: &Log, end: u64) {
+    assert_eq!(log.log_end_offset(), Offset::new(end));
+    for (expected, record) in log.records(Offset::ZERO..).expect("the whole log").enumerate() {
+        let record = record.expect("a sound record");
+        assert_eq!(record.offset().value(), expected as u64);
+        assert_eq!(record.value(), Some(value(expected as u64).as_bytes()));
+    }
+}
+
+#[test]
+fn records_are_read_synced_and_rolled_while_they_are_stored() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = mapped().segment_bytes(3 << 20).sync_policy(SyncPolicy::Every {
+        records: None,
+        bytes: None,
+        interval_ms: Some(5),
+    });
+    let log = Log::open(folder.path(), config.clone()).expect("the log opens");
+    let is_done = AtomicBool::new(false);
+    let count = 120_000;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut next = Offset::ZERO;
+            while !is_done.load(Ordering::Acquire) {
+                for record in log.records(next..).expect("in the log") {
+                    let record = record.expect("a sound record");
+                    assert_eq!(record.value(), Some(value(next.value()).as_bytes()));
+                    next = record.offset() + 1;
+                }
+            }
+        });
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Acquire) {
+                log.sync().expect("a healthy disk");
+            }
+        });
+        for number in 0..count {
+            log.append(&[Record::value(&value(number))]).expect("there is room");
+        }
+        is_done.store(true, Ordering::Release);
+    });
+    is_mapped(&log);
+    assert_holds(&log, count);
+    assert!(log.stats().rolls > 2);
+    log.close().expect("a healthy disk");
+    let log = Log::open(folder.path(), config).expect("the log opens");
+    assert_eq!(log.recovery_report().scanned_bytes, 0);
+    assert_holds(&log, count);
+}
+
+#[test]
+fn a_file_that_is_not_closed_ends_in_zeros_that_recovery_cuts_off() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (open, copied) = (folder.path().join("open"), folder.path().join("copied"));
+    let log = Log::open(&open, mapped()).expect("the log opens");
+    let path = open.join("00000000000000000000.log");
+    let begin = Instant::now();
+    let mut next = 0;
+    // Until the worker has laid a window: the file is then longer than what is in it.
+    while next < 1000 || std::fs::metadata(&path).expect("a segment").len() < 1 << 20 {
+        log.append(&[Record::value(&value(next))]).expect("there is room");
+        next += 1;
+        assert!(begin.elapsed() < PATIENCE, "the worker lays no window");
+    }
+    for _ in 0..1000 {
+        log.append(&[Record::value(&value(next))]).expect("there is room");
+        next += 1;
+    }
+    std::fs::create_dir(&copied).expect("a folder");
+    for entry in std::fs::read_dir(&open).expect("a folder").map(|entry| entry.expect("an entry")) {
+        if entry.file_type().expect("a kind").is_file() {
+            std::fs::copy(entry.path(), copied.join(entry.file_name())).expect("a copy");
+        }
+    }
+    let recovered = Log::open(&copied, mapped()).expect("the copy opens");
+    assert_holds(&recovered, next);
+    let torn = recovered.recovery_report().torn;
+    assert!(torn.len() == 1 && torn[0].zeros, "{torn:?}");
+    recovered.append(&[Record::value(&value(next))]).expect("there is room");
+    recovered.close().expect("a healthy disk");
+    log.close().expect("a healthy disk");
+    let len = |dir: &std::path::Path| std::fs::metadata(dir.join("00000000000000000000.log")).expect("a segment").len();
+    assert!(len(&open) < 1 << 20, "the room that was not needed is given back");
+    assert_holds(&Log::open(&copied, mapped()).expect("the copy opens"), next + 1);
+}
+
+#[test]
+fn a_log_is_truncated_between_stores_whatever_the_worker_is_doing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = Log::open(folder.path(), mapped().segment_bytes(1 << 20)).expect("the log opens");
+    let mut next = 0;
+    for round in 0..60 {
+        for _ in 0..150 * (round % 5) + 40 {
+            log.append(&[Record::value(&value(next))]).expect("there is room");
+            next += 1;
+        }
+        next -= 17;
+        log.truncate_to(Offset::new(next)).expect("a healthy disk");
+    }
+    assert_holds(&log, next);
+    log.close().expect("a healthy disk");
+    assert_holds(&Log::open(folder.path(), mapped()).expect("the log opens"), next);
+}
