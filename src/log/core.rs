@@ -248,6 +248,8 @@ impl Core {
         self.begin_generation(truncated.cut);
         self.log_end.fetch_min(truncated.end.value(), Ordering::AcqRel);
         self.synced.fetch_min(truncated.end.value(), Ordering::AcqRel);
+        // Once more: it may have been set by the old log end meanwhile.
+        self.high_watermark.lower_to(truncated.cut);
         self.log_start.store(truncated.log_start.value(), Ordering::Release);
         self.log_end.fetch_max(truncated.log_start.value(), Ordering::AcqRel);
         self.synced.fetch_max(truncated.log_start.value(), Ordering::AcqRel);
