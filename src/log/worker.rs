@@ -76,7 +76,9 @@ enum Timed {
 }
 
 impl WorkerControl {
+    /// What it goes by was changed. The lock is taken for those who have looked already and do not sleep yet.
     pub(super) fn wake(&self) {
+        drop(self.orders.lock());
         self.ordered.notify_all();
     }
 
