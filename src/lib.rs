@@ -86,6 +86,9 @@ pub use config::{LogConfig, NotMapped, OnDamage, SyncPolicy, WhenFull, Worker, W
 pub use error::{Corruption, Error, ErrorKind, InvalidBatch, InvalidRecord, IoCause, IoOp, Result};
 #[cfg(feature = "sim")]
 pub use log::SimulatedDisk;
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+#[doc(hidden)]
+pub use log::interleavings;
 pub use log::{
     AppendOptions, Appended, Batches, Checked, CursorCommit, CursorInfo, Damage, Deleted, Fate, Finding, FindingKind,
     IntegrityReport, Leftover, Log, LostEpochs, NamedCursor, OnReset, ReadUpTo, Reader, Records, RecordsReversed,

@@ -47,7 +47,7 @@ fn locks_atomics_and_threads_come_from_one_place() {
 
 #[test]
 fn every_file_obeys_the_house_rules() {
-    let sources = files(&["src", "tests", "examples", "benches", "fuzz"], &[".rs"]);
+    let sources = files(&["src", "tests", "examples", "benches", "fuzz", "interleavings"], &[".rs"]);
     assert!(sources.len() > 10, "only {} source files were found", sources.len());
     assert_none(sources.iter().flat_map(violations).collect());
 }
@@ -59,7 +59,10 @@ fn no_file_or_folder_has_a_name_that_says_nothing() {
 
 #[test]
 fn nothing_is_marked_as_unfinished() {
-    let mut texts = files(&["src", "tests", "examples", "benches", "fuzz", ".ci"], &[".rs", ".md", ".toml", "run"]);
+    let mut texts = files(
+        &["src", "tests", "examples", "benches", "fuzz", "interleavings", ".ci"],
+        &[".rs", ".md", ".toml", "run"],
+    );
     for path in ["README.md", "CHANGELOG.md", "Cargo.toml"] {
         let text = std::fs::read_to_string(root().join(path)).expect("a file of the repository");
         texts.push(Source { path: path.to_string(), text });

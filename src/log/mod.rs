@@ -37,6 +37,8 @@ mod deletion;
 mod durability;
 mod epochs;
 mod follower;
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+pub mod interleavings;
 mod open;
 mod read;
 mod report;
