@@ -8,10 +8,15 @@ use std::hash::{Hash, Hasher};
 
 use crate::offset::Timestamp;
 
-use super::crash::{Atom, Choose, CrashStrength, Part};
+use super::names::InodeId;
+
+mod image;
 
 /// What a disk writes whole or not at all.
 pub(super) const SECTOR_BYTES: usize = 512;
+
+/// What the system maps, and what a copy-on-write disk copies.
+pub(super) const PAGE_BYTES: u64 = 4096;
 
 #[derive(Clone, Debug)]
 pub(super) struct Content {
@@ -25,6 +30,32 @@ pub(super) struct Content {
     pending: Vec<Pending>,
     /// What `send_to` queued and no receiver is known to have drained: where it begins, and the bytes.
     in_flight: Vec<(usize, Vec<u8>)>,
+    /// On a copy-on-write disk, the pages that a change since the last sync has room of its own for, and whether that is
+    /// room beside what the page has on the disk.
+    fresh_pages: BTreeMap<u64, bool>,
+    /// What the device will do wrong at the next sync, by sector.
+    mishaps: BTreeMap<usize, Mishap>,
+    /// Sectors that reads give as they were once, and how many more reads do.
+    stale: BTreeMap<usize, (Vec<u8>, u64)>,
+}
+
+/// What a device does with a sector that it says it has written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mishap {
+    Lost,
+    /// Written to another place: a file, which may be the same, and a sector of it.
+    Misdirected {
+        file: InodeId,
+        sector: usize,
+    },
+}
+
+/// A sector that was written where it does not belong.
+#[derive(Debug)]
+pub(super) struct Stray {
+    pub(super) file: InodeId,
+    pub(super) sector: usize,
+    pub(super) bytes: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,35 +66,19 @@ struct Pending {
 
 #[derive(Clone, Debug, Hash)]
 pub(super) enum Change {
-    Write { at: usize, bytes: Vec<u8> },
+    Write {
+        at: usize,
+        bytes: Vec<u8>,
+    },
+    /// As a write, through a map: the page can be written back before the store is whole.
+    Store {
+        at: usize,
+        bytes: Vec<u8>,
+    },
     SetLen(usize),
-    Allocate { to: usize },
-}
-
-impl Change {
-    /// In how many ways its data can be kept or lost.
-    fn data_answers(&self) -> u64 {
-        match self {
-            Change::Write { at, bytes } => {
-                let sectors = u32::try_from(sectors(*at, bytes.len()).len()).unwrap_or(u32::MAX);
-                1_u64.checked_shl(sectors).unwrap_or(u64::MAX)
-            }
-            Change::SetLen(_) | Change::Allocate { .. } => 1,
-        }
-    }
-
-    /// The lengths that it can leave a file of some length with, the one it was to have last.
-    fn lengths(&self, len: usize) -> Vec<usize> {
-        match self {
-            Change::Write { at, bytes } => {
-                let ends = sectors(*at, bytes.len()).into_iter().map(|sector| sector.end);
-                std::iter::once(len).chain(ends.filter(|end| *end > len)).collect()
-            }
-            Change::SetLen(new) => vec![len, *new],
-            Change::Allocate { to } if *to > len => vec![len, *to],
-            Change::Allocate { .. } => vec![len],
-        }
-    }
+    Allocate {
+        to: usize,
+    },
 }
 
 impl Content {
@@ -82,7 +97,30 @@ impl Content {
             durable: bytes,
             pending: Vec::new(),
             in_flight: Vec::new(),
+            fresh_pages: BTreeMap::new(),
+            mishaps: BTreeMap::new(),
+            stale: BTreeMap::new(),
         }
+    }
+
+    /// Copies out what is seen from a place on, or what a device that forgets gives instead, and says how many bytes.
+    pub(super) fn read(&mut self, at: usize, into: &mut [u8]) -> usize {
+        let found = self.visible.get(at..).unwrap_or_default();
+        let read = found.len().min(into.len());
+        into[..read].copy_from_slice(&found[..read]);
+        if read > 0 && !self.stale.is_empty() {
+            for piece in sectors(at, read) {
+                let sector = piece.start / SECTOR_BYTES;
+                if let Some((bytes, times)) = self.stale.get_mut(&sector) {
+                    let from = piece.start - sector * SECTOR_BYTES;
+                    let old = bytes.get(from..bytes.len().min(from + piece.len())).unwrap_or_default();
+                    into[piece.start - at..][..old.len()].copy_from_slice(old);
+                    *times -= 1;
+                }
+            }
+            self.stale.retain(|_, (_, times)| *times > 0);
+        }
+        read
     }
 
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
@@ -135,15 +173,76 @@ impl Content {
         self.pending.push(Pending { sequence, change });
     }
 
-    pub(super) fn sync(&mut self) {
-        for Pending { change, .. } in self.pending.drain(..) {
+    /// Makes what is pending durable, and says what the device wrote where it does not belong.
+    pub(super) fn sync(&mut self) -> Vec<Stray> {
+        let mut strays = Vec::new();
+        for Pending { change, .. } in std::mem::take(&mut self.pending) {
             match change {
-                Change::Write { at, bytes } => overwrite(&mut self.durable, at, &bytes),
+                Change::Write { at, bytes } | Change::Store { at, bytes } => self.settle(at, &bytes, &mut strays),
                 Change::SetLen(len) => self.durable.resize(len, 0),
                 Change::Allocate { to } => self.durable.resize(self.durable.len().max(to), 0),
             }
         }
-        self.pending.shrink_to(16);
+        strays
+    }
+
+    fn settle(&mut self, at: usize, bytes: &[u8], strays: &mut Vec<Stray>) {
+        if self.mishaps.is_empty() {
+            return overwrite(&mut self.durable, at, bytes);
+        }
+        let mut struck = Vec::new();
+        for sector in sectors(at, bytes.len()) {
+            if let Some(mishap) = self.mishaps.remove(&(sector.start / SECTOR_BYTES)) {
+                struck.push((mishap, sector));
+            }
+        }
+        let before: Vec<Vec<u8>> = struck.iter().map(|(_, sector)| piece_of(&self.durable, sector)).collect();
+        overwrite(&mut self.durable, at, bytes);
+        for ((mishap, sector), before) in struck.into_iter().zip(before) {
+            if let Mishap::Misdirected { file, sector: to } = mishap {
+                strays.push(Stray { file, sector: to, bytes: sector_of(&self.durable, sector.start / SECTOR_BYTES) });
+            }
+            self.durable[sector].copy_from_slice(&before);
+        }
+    }
+
+    /// What the device shows of a sector once the page cache is gone.
+    pub(super) fn overwrite_durable_sector(&mut self, sector: usize, bytes: &[u8]) {
+        let at = sector * SECTOR_BYTES;
+        if let Some(place) = self.durable.get_mut(at..) {
+            let len = place.len().min(bytes.len());
+            place[..len].copy_from_slice(&bytes[..len]);
+        }
+    }
+
+    pub(super) fn plan_mishap(&mut self, sector: usize, mishap: Mishap) {
+        self.mishaps.insert(sector, mishap);
+    }
+
+    /// Reads give the sector as it is now, so many times.
+    pub(super) fn go_stale(&mut self, sector: usize, times: u64) {
+        self.stale.insert(sector, (sector_of(&self.visible, sector), times));
+    }
+
+    /// The pages of a range that ask for room before they can be changed, on a disk that copies; each once.
+    pub(super) fn pages_to_copy(&self, at: u64, end: u64) -> Vec<u64> {
+        (at / PAGE_BYTES..end.div_ceil(PAGE_BYTES)).filter(|page| !self.fresh_pages.contains_key(page)).collect()
+    }
+
+    /// A page can be changed until the next sync; `beside` what it has on the disk if that must stay until then.
+    pub(super) fn freshen(&mut self, page: u64, beside: bool) {
+        self.fresh_pages.insert(page, beside);
+    }
+
+    /// The room that copies take until the next sync.
+    pub(super) fn copied_bytes(&self) -> u64 {
+        let copies = self.fresh_pages.values().filter(|beside| **beside).count();
+        u64::try_from(copies).expect("few pages") * PAGE_BYTES
+    }
+
+    /// Forgets copies from a page on: the disk has room for them again.
+    pub(super) fn drop_copies_from(&mut self, page: u64) {
+        self.fresh_pages.split_off(&page);
     }
 
     /// A sync that failed: what it should have kept stays visible and is never kept by a later one. `kept` is what of
@@ -158,36 +257,19 @@ impl Content {
     /// The pending changes with the number of sectors that each can lose, 0 for one without data.
     pub(super) fn pending_sectors(&self) -> impl Iterator<Item = (u64, usize)> {
         self.pending.iter().map(|Pending { sequence, change }| match change {
-            Change::Write { at, bytes } => (*sequence, sectors(*at, bytes.len()).len()),
+            Change::Write { at, bytes } | Change::Store { at, bytes } => (*sequence, sectors(*at, bytes.len()).len()),
             Change::SetLen(_) | Change::Allocate { .. } => (*sequence, 0),
         })
     }
 
-    /// In how many ways [`Content::after_power_cut`] can be answered, or the largest number if they are more.
-    pub(super) fn count_answers(&self, strength: CrashStrength) -> u64 {
-        // Data is asked about whatever the length, so that only length and order branch.
-        let mut ways = BTreeMap::from([((self.durable.len(), true), 1_u64)]);
-        for Pending { change, .. } in &self.pending {
-            let mut next = BTreeMap::new();
-            let mut reach = |len: usize, whole: bool, count: u64| {
-                let lengths_kept = whole || strength != CrashStrength::Ordered;
-                let sum: &mut u64 = next.entry((len, lengths_kept)).or_default();
-                *sum = sum.saturating_add(count);
-            };
-            for ((len, lengths_kept), count) in ways {
-                if !lengths_kept {
-                    reach(len, false, count.saturating_mul(change.data_answers()));
-                    continue;
-                }
-                let lengths = change.lengths(len);
-                let last = lengths.len() - 1;
-                for (index, length) in lengths.into_iter().enumerate() {
-                    reach(length, index == last, count.saturating_mul(change.data_answers()));
-                }
-            }
-            ways = next;
+    /// Damage at rest: a sector of zeros.
+    pub(super) fn zero_sector(&mut self, sector: usize) {
+        let range = sector * SECTOR_BYTES..(sector + 1) * SECTOR_BYTES;
+        assert!(range.start < self.visible.len(), "the sector to damage lies behind the end of the file");
+        for bytes in [&mut self.visible, &mut self.durable] {
+            let end = range.end.min(bytes.len());
+            bytes[range.start.min(end)..end].fill(0);
         }
-        ways.into_values().fold(0, u64::saturating_add)
     }
 
     /// Tells contents apart, whatever their history: what is seen, what is durable and what is pending.
@@ -200,6 +282,12 @@ impl Content {
         }
     }
 
+    /// Whether a power cut can leave something else than what is seen: because changes wait for a sync, or because a
+    /// failed one lost them.
+    pub(super) fn is_at_risk(&self) -> bool {
+        !self.pending.is_empty() || self.visible != self.durable
+    }
+
     /// Damage at rest: in what is seen and in what a power cut leaves.
     pub(super) fn flip_bit(&mut self, at: usize, bit: u32) {
         assert!(bit < 8, "a byte has eight bits");
@@ -208,29 +296,6 @@ impl Content {
         if let Some(byte) = self.durable.get_mut(at) {
             *byte ^= 1 << bit;
         }
-    }
-
-    /// What a power cut leaves. Data, sector by sector, and lengths are kept or lost independently; under `Ordered` the
-    /// lengths go only as far as the first that was not wholly kept.
-    pub(super) fn after_power_cut(&self, strength: CrashStrength, inode: u64, choose: Choose<'_>) -> Vec<u8> {
-        let mut image = Image { bytes: self.durable.clone(), len: self.durable.len(), lengths_kept: true };
-        for Pending { sequence, change } in &self.pending {
-            let mut ask = |part, options| {
-                let answer = choose(&Atom { sequence: *sequence, inode, part }, options);
-                assert!(answer < options, "a choice outside its options");
-                answer
-            };
-            let whole = match change {
-                Change::Write { at, bytes } => image.write(*at, bytes, &mut ask),
-                Change::SetLen(len) => image.set_len(*len, &mut ask),
-                Change::Allocate { to } => image.extend(*to, &mut ask),
-            };
-            if strength == CrashStrength::Ordered {
-                image.lengths_kept &= whole;
-            }
-        }
-        image.bytes.resize(image.len, 0);
-        image.bytes
     }
 }
 
@@ -244,55 +309,6 @@ fn overwrite(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     content.extend_from_slice(&bytes[inside..]);
 }
 
-/// A file as a power cut leaves it, while it is decided: `bytes` may reach behind `len`, for data can be kept whose
-/// length was not, and a later length shows it.
-struct Image {
-    bytes: Vec<u8>,
-    len: usize,
-    lengths_kept: bool,
-}
-
-impl Image {
-    /// Says whether the length was kept wholly.
-    fn write(&mut self, at: usize, bytes: &[u8], ask: &mut dyn FnMut(Part, u64) -> u64) -> bool {
-        let sectors = sectors(at, bytes.len());
-        for (index, sector) in sectors.iter().enumerate() {
-            let part = Part::Data { sector: index, sectors: sectors.len() };
-            if ask(part, 2) == 1 {
-                overwrite(&mut self.bytes, sector.start, &bytes[sector.start - at..sector.end - at]);
-            }
-        }
-        let ends: Vec<usize> = sectors.iter().map(|sector| sector.end).filter(|end| *end > self.len).collect();
-        self.reach(&ends, ask)
-    }
-
-    fn extend(&mut self, to: usize, ask: &mut dyn FnMut(Part, u64) -> u64) -> bool {
-        if to > self.len { self.reach(&[to], ask) } else { true }
-    }
-
-    fn set_len(&mut self, len: usize, ask: &mut dyn FnMut(Part, u64) -> u64) -> bool {
-        let kept = self.lengths_kept && ask(Part::Length, 2) == 1;
-        if kept {
-            self.bytes.truncate(len);
-            self.len = len;
-        }
-        kept
-    }
-
-    /// The length may end at any of `ends`, or stay.
-    fn reach(&mut self, ends: &[usize], ask: &mut dyn FnMut(Part, u64) -> u64) -> bool {
-        if ends.is_empty() || !self.lengths_kept {
-            return true;
-        }
-        let options = u64::try_from(ends.len()).expect("a length in memory fits 64 bits") + 1;
-        let reached = usize::try_from(ask(Part::Length, options)).expect("at most as many as there are ends");
-        if let Some(last) = reached.checked_sub(1) {
-            self.len = ends[last];
-        }
-        reached == ends.len()
-    }
-}
-
 /// The pieces of `at..at + len` that lie in one sector each.
 fn sectors(at: usize, len: usize) -> Vec<std::ops::Range<usize>> {
     let end = at + len;
@@ -304,4 +320,18 @@ fn sectors(at: usize, len: usize) -> Vec<std::ops::Range<usize>> {
         start = next;
     }
     pieces
+}
+
+/// The bytes of a range, zeros where the content is too short.
+fn piece_of(content: &[u8], range: &std::ops::Range<usize>) -> Vec<u8> {
+    let mut piece =
+        content.get(range.start.min(content.len())..range.end.min(content.len())).unwrap_or_default().to_vec();
+    piece.resize(range.len(), 0);
+    piece
+}
+
+/// A sector of a file, shorter at its end.
+fn sector_of(content: &[u8], sector: usize) -> Vec<u8> {
+    let start = (sector * SECTOR_BYTES).min(content.len());
+    content[start..content.len().min(start + SECTOR_BYTES)].to_vec()
 }

@@ -32,7 +32,7 @@ pub(crate) struct Atom {
 /// What of a change is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// One sector of a write. Two options.
+    /// One sector of a write. Two options; for a store through a map three, of which the middle one is its first half.
     Data { sector: usize, sectors: usize },
     /// The new length. Two options, or for a write of n sectors behind the end n + 1: how many the length covers.
     Length,
@@ -100,6 +100,11 @@ pub(super) enum Shape {
         sequence: u64,
         sector: usize,
     },
+    /// Everything, but of one sector the first half only, where it can be halved.
+    SectorHalved {
+        sequence: u64,
+        sector: usize,
+    },
     /// Everything but one sector.
     SectorLost {
         sequence: u64,
@@ -159,6 +164,11 @@ impl Draw {
                 Part::Data { sector: this, .. } => asked == sequence && this == sector,
                 Part::Length | Part::Name => true,
             },
+            Shape::SectorHalved { sequence, sector } if asked == sequence && options == 3 => match atom.part {
+                Part::Data { sector: this, .. } if this == sector => return 1,
+                _ => true,
+            },
+            Shape::SectorHalved { .. } => true,
             Shape::SectorLost { sequence, sector } => match atom.part {
                 Part::Data { sector: this, .. } => asked != sequence || this != sector,
                 Part::Length | Part::Name => true,
@@ -179,14 +189,32 @@ impl Draw {
 
     fn torn(&mut self, atom: &Atom, options: u64) -> u64 {
         match atom.part {
-            Part::Data { sector, sectors } => u64::from(match self.tear(atom.sequence, sectors) {
-                Tear::Nothing => false,
-                Tear::Everything => true,
-                Tear::Prefix(end) => sector < end,
-                Tear::Suffix(start) => sector >= start,
-                Tear::Only(kept) => sector == kept,
-                Tear::Scattered => self.random.below(2) == 1,
-            }),
+            Part::Data { sector, sectors } => match self.tear(atom.sequence, sectors) {
+                Tear::Nothing => 0,
+                Tear::Everything => options - 1,
+                Tear::Prefix(end) => {
+                    if sector < end {
+                        options - 1
+                    } else {
+                        0
+                    }
+                }
+                Tear::Suffix(start) => {
+                    if sector >= start {
+                        options - 1
+                    } else {
+                        0
+                    }
+                }
+                Tear::Only(kept) => {
+                    if sector == kept {
+                        options - 1
+                    } else {
+                        0
+                    }
+                }
+                Tear::Scattered => self.random.below(options),
+            },
             Part::Length | Part::Name => match self.random.below(4) {
                 0 => 0,
                 1 => options - 1,

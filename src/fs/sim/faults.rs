@@ -132,19 +132,35 @@ pub(crate) enum FaultKind {
     TooManyOpenInSystem,
     /// A transfer moves some of its bytes, but not all; any other call is not touched.
     Short,
+    /// One bit of what a read gives or a write takes is another; any other call is not touched.
+    FlippedBit,
+}
+
+impl FaultKind {
+    /// Every kind, for tests that strike with each in turn.
+    pub(crate) const ALL: [FaultKind; 8] = [
+        FaultKind::InputOutput,
+        FaultKind::NoSpace,
+        FaultKind::Interrupted,
+        FaultKind::Unsupported,
+        FaultKind::TooManyOpen,
+        FaultKind::TooManyOpenInSystem,
+        FaultKind::Short,
+        FaultKind::FlippedBit,
+    ];
 }
 
 /// One planned failure.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
-    /// The call to strike.
-    pub(crate) call: CallKind,
+    /// The calls to count and strike, or none for calls of any kind.
+    pub(crate) call: Option<CallKind>,
     /// Which of them, from 1, counted from now on.
     pub(crate) nth: u64,
     /// The answer.
     pub(crate) kind: FaultKind,
-    /// Whether every later one is struck as well, until the disk is healed.
-    pub(crate) sticky: bool,
+    /// How many in a row are struck, the nth being the first; then the disk is well again by itself.
+    pub(crate) times: u64,
     /// Only calls on paths that end so (`.log`) count and are struck.
     pub(crate) path_ends_with: Option<&'static str>,
 }
@@ -153,13 +169,24 @@ impl Fault {
     /// Strikes the nth call from now, once.
     pub(crate) fn once(call: CallKind, nth: u64, kind: FaultKind) -> Fault {
         assert!(nth > 0, "calls are counted from 1");
-        Fault { call, nth, kind, sticky: false, path_ends_with: None }
+        Fault { call: Some(call), nth, kind, times: 1, path_ends_with: None }
     }
 
-    /// Strikes every call from the nth on.
+    /// Strikes every call from the nth on, until the disk is healed.
     pub(crate) fn from(call: CallKind, nth: u64, kind: FaultKind) -> Fault {
         assert!(kind != FaultKind::Interrupted, "a call that is interrupted for ever is repeated for ever");
-        Fault { sticky: true, ..Fault::once(call, nth, kind) }
+        Fault::once(call, nth, kind).times(u64::MAX)
+    }
+
+    /// Counts and strikes calls of every kind.
+    pub(crate) fn of_any_call(self) -> Fault {
+        Fault { call: None, ..self }
+    }
+
+    /// Strikes so many calls in a row.
+    pub(crate) fn times(self, times: u64) -> Fault {
+        assert!(times > 0, "a fault that strikes nothing");
+        Fault { times, ..self }
     }
 
     /// Looks only at calls on paths with this ending.
@@ -173,10 +200,14 @@ impl Fault {
 pub(crate) struct TraceEntry {
     pub(crate) call: CallKind,
     pub(crate) path: PathBuf,
+    /// Where a rename leads.
+    pub(crate) to: Option<PathBuf>,
     /// Where in the file; the new length of a `set_len`; 0 where a call has none.
     pub(crate) position: u64,
     /// How many bytes were asked for; 0 where a call has none.
     pub(crate) len: u64,
+    /// Whether a fault struck it, so that it had no effect.
+    pub(crate) refused: bool,
 }
 
 /// How a call that is not refused goes on.
@@ -185,13 +216,23 @@ pub(super) enum Verdict {
     Whole,
     /// At most this many bytes.
     AtMost(usize),
+    /// With one bit flipped, of this number or what is left of it.
+    Flipped(u64),
 }
 
 impl Verdict {
     pub(super) fn limit(self, len: usize) -> usize {
         match self {
-            Verdict::Whole => len,
+            Verdict::Whole | Verdict::Flipped(_) => len,
             Verdict::AtMost(most) => len.min(most),
+        }
+    }
+
+    pub(super) fn flip(self, bytes: &mut [u8]) {
+        if let (Verdict::Flipped(number), false) = (self, bytes.is_empty()) {
+            let bits = u64::try_from(bytes.len()).expect("a length in memory fits 64 bits") * 8;
+            let bit = number % bits;
+            bytes[usize::try_from(bit / 8).expect("less than a length in memory")] ^= 1 << (bit % 8);
         }
     }
 }
@@ -226,6 +267,10 @@ impl Monitor {
 
     pub(super) fn calls(&self, call: CallKind) -> u64 {
         self.calls[slot(call)]
+    }
+
+    pub(super) fn all_calls(&self) -> u64 {
+        self.calls.iter().sum()
     }
 
     pub(super) fn reset_counters(&mut self) {
@@ -264,13 +309,30 @@ impl Monitor {
     pub(super) fn admit(&mut self, call: CallKind, path: &Path, position: u64, len: u64) -> io::Result<Verdict> {
         self.calls[slot(call)] += 1;
         if let Some(trace) = &mut self.trace {
-            trace.push(TraceEntry { call, path: path.to_owned(), position, len });
+            trace.push(TraceEntry { call, path: path.to_owned(), to: None, position, len, refused: false });
         }
-        match self.strike(call, path) {
+        let verdict = match self.strike(call, path) {
             Some(FaultKind::Short) => Ok(self.shorten(call, len)),
+            Some(FaultKind::FlippedBit) if call.is_transfer() => Ok(Verdict::Flipped(self.random.next())),
+            Some(FaultKind::FlippedBit) => Ok(Verdict::Whole),
             Some(kind) => Err(answer(kind).into()),
             None => self.mishap(call, len),
+        };
+        if let Some(entry) = self.trace.as_mut().and_then(|trace| trace.last_mut()) {
+            entry.refused = verdict.is_err();
         }
+        verdict
+    }
+
+    /// The last call was a rename to this path.
+    pub(super) fn note_target(&mut self, to: &Path) {
+        if let Some(entry) = self.trace.as_mut().and_then(|trace| trace.last_mut()) {
+            entry.to = Some(super::state::normal(to));
+        }
+    }
+
+    pub(super) fn draw_below(&mut self, bound: u64) -> u64 {
+        self.random.below(bound)
     }
 
     /// Every armed fault counts the call, also when another one strikes it.
@@ -281,9 +343,9 @@ impl Monitor {
             let ending_fits = fault
                 .path_ends_with
                 .is_none_or(|ending| path.as_os_str().as_encoded_bytes().ends_with(ending.as_bytes()));
-            if fault.call == call && ending_fits {
+            if fault.call.is_none_or(|struck| struck == call) && ending_fits {
                 armed.seen += 1;
-                if armed.seen == fault.nth || (fault.sticky && armed.seen > fault.nth) {
+                if armed.seen >= fault.nth && armed.seen - fault.nth < fault.times {
                     struck = struck.or(Some(fault.kind));
                 }
             }
@@ -323,6 +385,6 @@ fn answer(kind: FaultKind) -> Errno {
         FaultKind::Unsupported => Errno::EOPNOTSUPP,
         FaultKind::TooManyOpen => Errno::EMFILE,
         FaultKind::TooManyOpenInSystem => Errno::ENFILE,
-        FaultKind::Short => unreachable!("a short transfer is no error"),
+        FaultKind::Short | FaultKind::FlippedBit => unreachable!("a transfer that goes wrong is no error"),
     }
 }

@@ -17,20 +17,26 @@ use crate::sync::{Mutex, MutexGuard};
 
 mod content;
 mod crash;
+mod damage;
 mod faults;
 mod names;
 mod power;
 mod random;
+mod risk;
+mod room;
 mod seam;
 mod state;
 mod states;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 pub(crate) use crash::{Atom, CrashStrength, Part};
 pub(crate) use faults::{CallKind, Fault, FaultKind, Rates, TraceEntry};
+pub(crate) use risk::Risk;
 pub(super) use seam::*;
 pub(crate) use states::{Bound, crash_states_seen};
+pub(super) use windows::SimWindow;
 
 use content::Content;
 use crash::{Draw, Odometer};
@@ -78,6 +84,11 @@ impl SimDisk {
             durable: Tree::default(),
             pending: Vec::new(),
             free_bytes: None,
+            copy_on_write: false,
+            forbids_unsynced_replacements: false,
+            descriptors: 0,
+            max_descriptors: None,
+            latency: Duration::ZERO,
             file_system: FileSystem::Ext4,
             shares_blocks: false,
             next_inode: ROOT + 1,
@@ -184,6 +195,18 @@ impl SimDisk {
         self.state().free_bytes = Some(bytes);
     }
 
+    /// Makes the disk one that copies before it writes, as btrfs is, and xfs where files share their blocks: the first
+    /// change of each page after a sync asks for room, also where a file has been allocated. A write without it is told
+    /// that the disk is full; a store through a window is a panic, where the real half is killed by SIGBUS.
+    pub(crate) fn set_copy_on_write(&self, on: bool) {
+        self.state().copy_on_write = on;
+    }
+
+    /// How many descriptors may be open at a time, locks included; what would open one more is told EMFILE.
+    pub(crate) fn set_max_descriptors(&self, most: u64) {
+        self.state().max_descriptors = Some(most);
+    }
+
     /// What the disk says which file system it has; ext4 unless set.
     pub(crate) fn set_file_system(&self, file_system: FileSystem) {
         self.state().file_system = file_system;
@@ -202,11 +225,19 @@ impl SimDisk {
 
     /// Lets time pass on both clocks.
     pub(crate) fn advance(&self, time: Duration) {
+        self.state().manual_clock_mut().advance(time);
+    }
+
+    /// Sets the wall clock forward or back, while the monotonic one goes on as if nothing had happened.
+    pub(crate) fn jump_wall_clock(&self, millis: i64) {
         let mut state = self.state();
         let clock = state.manual_clock_mut();
-        let millis = i64::try_from(time.as_millis()).expect("a test lasts less than 2^63 milliseconds");
         clock.wall = Timestamp::from_millis(clock.wall.as_millis().saturating_add(millis));
-        clock.monotonic += time;
+    }
+
+    /// Lets each call take some time, up to this much, on both clocks. Nothing waits for it.
+    pub(crate) fn set_latency(&self, most: Duration) {
+        self.state().latency = most;
     }
 }
 
@@ -214,6 +245,16 @@ impl SimDisk {
 impl SimDisk {
     pub(crate) fn calls(&self, call: CallKind) -> u64 {
         self.state().monitor.calls(call)
+    }
+
+    /// How many calls of all kinds, which is where [`Fault::of_any_call`] strikes.
+    pub(crate) fn all_calls(&self) -> u64 {
+        self.state().monitor.all_calls()
+    }
+
+    /// Descriptors that are open.
+    pub(crate) fn descriptors(&self) -> u64 {
+        self.state().descriptors
     }
 
     /// Bytes that `read_at` gave out of a file: 0 for one that is not there.
@@ -277,13 +318,6 @@ impl SimDisk {
         let state = self.state();
         let Ok(dir) = state.directory(dir.as_ref()) else { return Vec::new() };
         state.visible.names(dir).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Damages a file at rest: what is seen and what a power cut leaves.
-    pub(crate) fn flip_bit(&self, path: impl AsRef<Path>, byte: u64, bit: u32) {
-        let mut state = self.state();
-        let inode = state.find(path.as_ref()).expect("a file to damage");
-        state.content_mut(inode).flip_bit(usize::try_from(byte).expect("an index in memory"), bit);
     }
 
     /// Says that every receiver has read what `send_to` queued for it. Until then a change of these bytes is a panic.

@@ -34,20 +34,17 @@ impl NameChange {
         }
     }
 
-    /// The directories that it changes; the same one twice for all but a rename across directories.
-    pub(super) fn dirs(&self) -> [InodeId; 2] {
+    /// The places that it gives a name or takes one from; the same one twice for all but a rename.
+    pub(super) fn places(&self) -> [&Place; 2] {
         match self {
-            NameChange::Link { place, .. } | NameChange::Unlink { place, .. } => [place.dir, place.dir],
-            NameChange::Rename { from, to, .. } => [from.dir, to.dir],
+            NameChange::Link { place, .. } | NameChange::Unlink { place, .. } => [place, place],
+            NameChange::Rename { from, to, .. } => [from, to],
         }
     }
 
-    /// The names that it changes; the same one twice for all but a rename.
-    pub(super) fn names(&self) -> [&OsStr; 2] {
-        match self {
-            NameChange::Link { place, .. } | NameChange::Unlink { place, .. } => [&place.name, &place.name],
-            NameChange::Rename { from, to, .. } => [&from.name, &to.name],
-        }
+    /// The directories that it changes, as [`NameChange::places`].
+    pub(super) fn dirs(&self) -> [InodeId; 2] {
+        self.places().map(|place| place.dir)
     }
 
     /// Whether it gives a new inode its first name, and the inode is the one that is meant.

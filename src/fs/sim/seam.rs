@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::SimDisk;
 use super::content::{Change, Content};
-use super::faults::CallKind;
+use super::faults::{CallKind, Verdict};
 use super::names::{InodeId, Place};
 use super::state::{MAX_FILE_BYTES, Node, State, Target};
 use crate::fs::{DirEntry, EntryKind, FileSystem, LockKind, Metadata, OpenMode, real};
@@ -43,34 +43,43 @@ pub(in crate::fs) struct SimMap {
     len: usize,
 }
 
-/// A writable map of a part of a file of a simulated disk. Its owner stores into a copy of the bytes, which becomes
-/// everybody's when the store is announced.
-#[derive(Debug)]
-pub(in crate::fs) struct SimWindow {
-    inode: Handle,
-    end: usize,
-    /// Where the bytes that were lent last lie in the file.
-    lent_at: usize,
-    lent: Vec<u8>,
-}
-
 /// What keeps an inode alive.
 #[derive(Debug)]
-struct Handle {
+pub(super) struct Handle {
     disk: SimDisk,
     id: InodeId,
+    is_descriptor: bool,
 }
 
 impl Handle {
-    fn new(disk: &SimDisk, state: &mut State, id: InodeId) -> Handle {
+    /// As an open file has it.
+    fn of_file(disk: &SimDisk, state: &mut State, id: InodeId) -> Handle {
+        state.descriptors += 1;
+        let mut handle = Handle::of_map(disk, state, id);
+        handle.is_descriptor = true;
+        handle
+    }
+
+    /// As a map has it, which needs no descriptor.
+    pub(super) fn of_map(disk: &SimDisk, state: &mut State, id: InodeId) -> Handle {
         state.inode_mut(id).handles += 1;
-        Handle { disk: disk.clone(), id }
+        Handle { disk: disk.clone(), id, is_descriptor: false }
+    }
+
+    pub(super) fn id(&self) -> InodeId {
+        self.id
+    }
+
+    pub(super) fn disk(&self) -> &SimDisk {
+        &self.disk
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.disk.state().close(self.id);
+        let mut state = self.disk.state();
+        state.descriptors -= u64::from(self.is_descriptor);
+        state.close(self.id);
     }
 }
 
@@ -85,6 +94,7 @@ impl SimDisk {
 
 pub(in crate::fs) fn open(disk: &SimDisk, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
     disk.call(CallKind::Open, path, |state| {
+        state.expect_descriptor()?;
         let id = match (state.find(path), mode) {
             (Ok(_), OpenMode::CreateNew) => return Err(Errno::EEXIST.into()),
             (Ok(id), _) => id,
@@ -96,7 +106,7 @@ pub(in crate::fs) fn open(disk: &SimDisk, path: &Path, mode: OpenMode) -> io::Re
         if state.inode(id).is_directory() {
             return Err(Errno::EISDIR.into());
         }
-        Ok(SimFile { inode: Handle::new(disk, state, id), is_writable: mode != OpenMode::Read })
+        Ok(SimFile { inode: Handle::of_file(disk, state, id), is_writable: mode != OpenMode::Read })
     })
 }
 
@@ -109,6 +119,7 @@ fn create_file(state: &mut State, path: &Path) -> io::Result<InodeId> {
 /// In an order that changes, so that nobody comes to rely on one.
 pub(in crate::fs) fn list(disk: &SimDisk, dir: &Path) -> io::Result<Vec<DirEntry>> {
     disk.call(CallKind::List, dir, |state| {
+        state.expect_descriptor()?;
         let dir = state.directory(dir)?;
         let entry = |(name, inode): (&std::ffi::OsString, InodeId)| DirEntry {
             name: name.clone(),
@@ -151,10 +162,14 @@ pub(in crate::fs) fn create_dir(disk: &SimDisk, path: &Path) -> io::Result<()> {
 }
 
 pub(in crate::fs) fn rename(disk: &SimDisk, from: &Path, to: &Path) -> io::Result<()> {
-    disk.call(CallKind::Rename, from, |state| {
-        let (from, to): (Place, Place) = (state.place_of(from)?, state.place_of(to)?);
-        state.rename(from, to)
-    })
+    let mut state = disk.state();
+    let admitted = state.enter(CallKind::Rename, Target::Path(from), 0, 0);
+    if !state.is_off {
+        state.monitor.note_target(to);
+    }
+    admitted?;
+    let (from, to): (Place, Place) = (state.place_of(from)?, state.place_of(to)?);
+    state.rename(from, to)
 }
 
 pub(in crate::fs) fn remove_file(disk: &SimDisk, path: &Path) -> io::Result<()> {
@@ -171,7 +186,7 @@ pub(in crate::fs) fn sync_dir(disk: &SimDisk, dir: &Path) -> io::Result<()> {
         return admitted.map(drop);
     }
     let id = state.directory(dir)?;
-    match admitted {
+    match admitted.and_then(|_| state.expect_descriptor()) {
         Ok(_) => state.settle_names(id, true),
         Err(error) => {
             if loses_changes(&error) {
@@ -198,6 +213,7 @@ pub(in crate::fs) fn canonicalize(disk: &SimDisk, path: &Path) -> io::Result<Pat
 
 pub(in crate::fs) fn try_lock(disk: &SimDisk, path: &Path, kind: LockKind) -> io::Result<Option<SimLock>> {
     disk.call(CallKind::TryLock, path, |state| {
+        state.expect_descriptor()?;
         let id = match state.find(path) {
             Ok(id) => id,
             Err(error) if error.kind() == io::ErrorKind::NotFound => create_file(state, path)?,
@@ -212,7 +228,7 @@ pub(in crate::fs) fn try_lock(disk: &SimDisk, path: &Path, kind: LockKind) -> io
             LockKind::Shared if !locks.exclusive => locks.shared += 1,
             _ => return Ok(None),
         }
-        Ok(Some(SimLock { inode: Handle::new(disk, state, id), kind }))
+        Ok(Some(SimLock { inode: Handle::of_file(disk, state, id), kind }))
     })
 }
 
@@ -230,6 +246,7 @@ impl Drop for SimLock {
 pub(in crate::fs) fn is_locked(disk: &SimDisk, path: &Path) -> io::Result<bool> {
     disk.call(CallKind::IsLocked, path, |state| match state.find(path) {
         Ok(id) => {
+            state.expect_descriptor()?;
             let locks = state.inode(id).locks;
             Ok(locks.exclusive || locks.shared > 0)
         }
@@ -287,17 +304,40 @@ impl SimFile {
 
     fn write(&self, call: CallKind, parts: &[IoSlice<'_>], at: Position) -> io::Result<usize> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        let (mut state, verdict) = self.enter(call, at.value(), wide(len))?;
+        let mut state = self.inode.disk.state();
+        let was_on = !state.is_off;
+        let verdict = match state.enter(call, Target::Inode(self.inode.id), at.value(), wide(len)) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                if was_on && state.is_off && state.keeps_history && self.is_writable {
+                    let written = state.draw_written_pages(at.value(), len);
+                    self.change(&mut state, parts, at, written, Verdict::Whole).ok();
+                }
+                return Err(error);
+            }
+        };
         self.expect_writable()?;
-        let limit = verdict.limit(len);
-        if limit == 0 {
-            return Ok(0);
+        match verdict.limit(len) {
+            0 => Ok(0),
+            limit => self.change(&mut state, parts, at, limit, verdict),
         }
-        let allowed = narrow(take_room_for(&mut state, self.inode.id, at.value(), wide(limit))?);
+    }
+
+    /// Writes the first `len` bytes of the parts, or as many of them as there is room for.
+    fn change(
+        &self,
+        state: &mut State,
+        parts: &[IoSlice<'_>],
+        at: Position,
+        len: usize,
+        verdict: Verdict,
+    ) -> io::Result<usize> {
+        let allowed = narrow(state.take_room_to_write(self.inode.id, at.value(), wide(len))?);
         let mut bytes = Vec::with_capacity(allowed);
         for part in parts {
             bytes.extend_from_slice(&part[..part.len().min(allowed - bytes.len())]);
         }
+        verdict.flip(&mut bytes);
         let at = narrow(at.value());
         state.content_mut(self.inode.id).write(at, &bytes);
         state.note(self.inode.id, || Change::Write { at, bytes });
@@ -307,9 +347,9 @@ impl SimFile {
     pub(in crate::fs) fn read_at(&self, into: &mut [u8], at: Position) -> io::Result<usize> {
         let (mut state, verdict) = self.enter(CallKind::ReadAt, at.value(), wide(into.len()))?;
         let limit = verdict.limit(into.len());
-        let found = rest_from(&state.content(self.inode.id).visible, at);
-        let read = found.len().min(limit);
-        into[..read].copy_from_slice(&found[..read]);
+        let at = usize::try_from(at.value()).unwrap_or(usize::MAX);
+        let read = state.content_mut(self.inode.id).read(at, &mut into[..limit]);
+        verdict.flip(&mut into[..read]);
         state.inode_mut(self.inode.id).bytes_read += wide(read);
         Ok(read)
     }
@@ -331,7 +371,7 @@ impl SimFile {
             return Err(Errno::EINVAL.into());
         }
         let wanted = to - from;
-        let allowed = take_room_for(&mut state, self.inode.id, from.value(), wanted)?;
+        let allowed = state.take_room_to_allocate(self.inode.id, from.value(), wanted)?;
         if allowed < wanted {
             // What was taken stays taken, as after a real allocation that ran out of room on its way.
             return Err(Errno::ENOSPC.into());
@@ -353,11 +393,8 @@ impl SimFile {
         let cuts_into = |end: &usize| narrow(len) < *end;
         let is_cut_into = state.inode(self.inode.id).windows.iter().any(cuts_into);
         assert!(!is_cut_into, "a file was shortened under a window (rule 22)");
-        let content = state.content_mut(self.inode.id);
-        content.set_len(narrow(len));
-        let freed = content.charged_to.saturating_sub(len);
-        content.charged_to -= freed;
-        state.give_room(freed);
+        state.content_mut(self.inode.id).set_len(narrow(len));
+        state.cut_room(self.inode.id, len);
         state.note(self.inode.id, || Change::SetLen(narrow(len)));
         Ok(())
     }
@@ -407,16 +444,7 @@ impl SimFile {
     pub(in crate::fs) fn map_read(&self, len: usize) -> io::Result<SimMap> {
         let (mut state, _) = self.enter(CallKind::MapRead, 0, wide(len))?;
         assert!(len > 0, "an empty map is refused by the system");
-        Ok(SimMap { inode: Handle::new(&self.inode.disk, &mut state, self.inode.id), len })
-    }
-
-    pub(in crate::fs) fn map_window(&self, start: Position, end: Position) -> io::Result<SimWindow> {
-        let (mut state, _) = self.enter(CallKind::MapWindow, start.value(), end - start)?;
-        self.expect_writable()?;
-        let end = narrow(end.value());
-        state.inode_mut(self.inode.id).windows.push(end);
-        let inode = Handle::new(&self.inode.disk, &mut state, self.inode.id);
-        Ok(SimWindow { inode, end, lent_at: 0, lent: Vec::new() })
+        Ok(SimMap { inode: Handle::of_map(&self.inode.disk, &mut state, self.inode.id), len })
     }
 
     pub(in crate::fs) fn shares_blocks(&self) -> io::Result<bool> {
@@ -424,18 +452,27 @@ impl SimFile {
         Ok(state.shares_blocks)
     }
 
-    fn enter(
+    /// The file's inode.
+    pub(super) fn id(&self) -> InodeId {
+        self.inode.id
+    }
+
+    pub(super) fn disk(&self) -> &SimDisk {
+        &self.inode.disk
+    }
+
+    pub(super) fn enter(
         &self,
         call: CallKind,
         at: u64,
         len: u64,
-    ) -> io::Result<(crate::sync::MutexGuard<'_, State>, super::faults::Verdict)> {
+    ) -> io::Result<(crate::sync::MutexGuard<'_, State>, Verdict)> {
         let mut state = self.inode.disk.state();
         let verdict = state.enter(call, Target::Inode(self.inode.id), at, len)?;
         Ok((state, verdict))
     }
 
-    fn expect_writable(&self) -> io::Result<()> {
+    pub(super) fn expect_writable(&self) -> io::Result<()> {
         if self.is_writable { Ok(()) } else { Err(Errno::EBADF.into()) }
     }
 }
@@ -455,73 +492,14 @@ impl SimMap {
     }
 }
 
-impl SimWindow {
-    /// A store behind the end of the file, or where it has no room, is a panic here, where it is SIGBUS on the real half.
-    pub(in crate::fs) fn bytes_mut(&mut self, at: Position, len: usize) -> &mut [u8] {
-        let at = narrow(at.value());
-        let state = self.inode.disk.state();
-        let content = state.content(self.inode.id);
-        assert!(wide(at + len) <= content.charged_to, "a store where a mapped file has no room (rule 21)");
-        let found = content.visible.get(at..at + len).expect("a store behind the end of a mapped file (rule 21)");
-        self.lent_at = at;
-        self.lent.clear();
-        self.lent.extend_from_slice(found);
-        &mut self.lent
-    }
-
-    /// A store is no call: nothing can fail it. But it is a change, before which the power can be cut, and behind that
-    /// the process goes on with memory that nobody sees.
-    pub(in crate::fs) fn wrote(&mut self, at: Position, len: usize) {
-        let at = narrow(at.value());
-        let first = at.checked_sub(self.lent_at).expect("a store below what was lent");
-        let bytes = self.lent.get(first..first + len).expect("a store beyond what was lent").to_vec();
-        let mut state = self.inode.disk.state();
-        if state.enter_store() {
-            state.content_mut(self.inode.id).write(at, &bytes);
-            state.note(self.inode.id, || Change::Write { at, bytes });
-        }
-    }
-
-    pub(in crate::fs) fn populate(&self) -> io::Result<()> {
-        let mut state = self.inode.disk.state();
-        state.enter(CallKind::PopulateWindow, Target::Inode(self.inode.id), 0, 0).map(drop)
-    }
-}
-
-impl Drop for SimWindow {
-    fn drop(&mut self) {
-        let mut state = self.inode.disk.state();
-        let windows = &mut state.inode_mut(self.inode.id).windows;
-        let index = windows.iter().position(|end| *end == self.end).expect("a window is noted while it lives");
-        windows.swap_remove(index);
-    }
-}
-
-/// Takes the room that `len` bytes at `at` need, and says how many of them have it: at least one, or there is no space.
-fn take_room_for(state: &mut State, inode: InodeId, at: u64, len: u64) -> io::Result<u64> {
-    let end = at.checked_add(len).filter(|end| *end <= MAX_FILE_BYTES).ok_or(Errno::EFBIG)?;
-    let charged_to = state.content(inode).charged_to;
-    let room_to = match state.free_bytes {
-        Some(free) => end.min(charged_to.saturating_add(free)),
-        None => end,
-    };
-    if room_to <= at {
-        return Err(Errno::ENOSPC.into());
-    }
-    let needed = room_to.saturating_sub(charged_to);
-    assert!(state.take_room(needed), "no more is taken than is free");
-    state.content_mut(inode).charged_to = charged_to.max(room_to);
-    Ok(room_to - at)
-}
-
 fn rest_from(content: &[u8], at: Position) -> &[u8] {
     usize::try_from(at.value()).ok().and_then(|at| content.get(at..)).unwrap_or_default()
 }
 
-fn wide(len: usize) -> u64 {
+pub(super) fn wide(len: usize) -> u64 {
     u64::try_from(len).expect("a length in memory fits 64 bits")
 }
 
-fn narrow(value: u64) -> usize {
+pub(super) fn narrow(value: u64) -> usize {
     usize::try_from(value).expect("files of the simulated disk are no longer than memory can hold")
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::content::{Change, Content};
+use super::content::{Change, Content, PAGE_BYTES};
 use super::crash::{CrashStrength, Shape};
 use super::faults::{CallKind, Monitor, Verdict};
 use super::names::{InodeId, NameChange, Place, ROOT, Tree};
@@ -48,6 +48,14 @@ pub(super) struct State {
     pub(super) durable: Tree,
     pub(super) pending: Vec<PendingName>,
     pub(super) free_bytes: Option<u64>,
+    /// Each first change of a page after a sync asks for room.
+    pub(super) copy_on_write: bool,
+    pub(super) forbids_unsynced_replacements: bool,
+    /// Descriptors that are open, and how many may be.
+    pub(super) descriptors: u64,
+    pub(super) max_descriptors: Option<u64>,
+    /// The longest time that a call takes.
+    pub(super) latency: Duration,
     pub(super) file_system: FileSystem,
     /// Every file has a copy that shares its blocks.
     pub(super) shares_blocks: bool,
@@ -80,6 +88,18 @@ pub(super) enum Choice {
 pub(super) struct Clock {
     pub(super) wall: Timestamp,
     pub(super) monotonic: Duration,
+}
+
+impl Clock {
+    /// Lets time pass on both clocks.
+    pub(super) fn advance(&mut self, time: Duration) {
+        let millis =
+            |time: Duration| i64::try_from(time.as_millis()).expect("a test lasts less than 2^63 milliseconds");
+        // By the difference, so that many short times are not lost to the wall clock's milliseconds.
+        let passed = millis(self.monotonic + time) - millis(self.monotonic);
+        self.wall = Timestamp::from_millis(self.wall.as_millis().saturating_add(passed));
+        self.monotonic += time;
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -124,10 +144,7 @@ impl Inode {
     }
 
     pub(super) fn charge(&self) -> u64 {
-        match &self.node {
-            Node::File(content) => content.charged_to + NAME_BYTES,
-            Node::Directory => NAME_BYTES,
-        }
+        State::charge_of(&self.node)
     }
 }
 
@@ -144,6 +161,7 @@ impl State {
         if self.is_off {
             return Err(Errno::EIO.into());
         }
+        self.let_call_take_time();
         if call.is_change() && !self.lets_change() {
             return Err(Errno::EIO.into());
         }
@@ -153,6 +171,46 @@ impl State {
             Target::Inode(inode) => self.path_of(inode),
         };
         self.monitor.admit(call, &path, at, len)
+    }
+
+    fn let_call_take_time(&mut self) {
+        let most = u64::try_from(self.latency.as_nanos()).unwrap_or(u64::MAX);
+        if most > 0 && self.manual_clock.is_some() {
+            let taken = Duration::from_nanos(self.monitor.draw_below(most));
+            self.manual_clock_mut().advance(taken);
+        }
+    }
+
+    /// Whether another descriptor can be opened.
+    pub(super) fn expect_descriptor(&self) -> io::Result<()> {
+        match self.max_descriptors {
+            Some(most) if self.descriptors >= most => Err(Errno::EMFILE.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What of a store the memory had when the process ended in the middle of it: its beginning or its end.
+    pub(super) fn draw_part(&mut self, len: usize) -> (usize, usize) {
+        let cut = self.draw_up_to(len);
+        if self.choices.below(2) == 0 { (0, cut) } else { (cut, len) }
+    }
+
+    /// What of a write the page cache had when the process was killed in the middle of it: its first pages.
+    pub(super) fn draw_written_pages(&mut self, at: u64, len: usize) -> usize {
+        let first = usize::try_from(PAGE_BYTES - at % PAGE_BYTES).expect("a page fits memory");
+        let page = usize::try_from(PAGE_BYTES).expect("a page fits memory");
+        match len.checked_sub(first + 1) {
+            None => 0,
+            Some(rest) => match self.draw_up_to(1 + rest / page) {
+                0 => 0,
+                pages => first + (pages - 1) * page,
+            },
+        }
+    }
+
+    fn draw_up_to(&mut self, most: usize) -> usize {
+        let bound = u64::try_from(most).expect("a length in memory fits 64 bits") + 1;
+        usize::try_from(self.choices.below(bound)).expect("no more than a length in memory")
     }
 
     /// Whether the power lasts for one more change.
@@ -309,6 +367,7 @@ impl State {
                 _ => {}
             }
         }
+        self.expect_synced_replacement(inode, replaced, Path::new(&to.name));
         self.inode_mut(inode).place = Some(to.clone());
         self.change_names(NameChange::Rename { from, to, inode });
         if let Some(replaced) = replaced {
@@ -357,7 +416,12 @@ impl State {
 
     pub(super) fn sync_data(&mut self, inode: InodeId) {
         self.draw_sequence();
-        self.content_mut(inode).sync();
+        for stray in self.content_mut(inode).sync() {
+            if let Some(Inode { node: Node::File(content), .. }) = self.inodes.get_mut(&stray.file) {
+                content.overwrite_durable_sector(stray.sector, &stray.bytes);
+            }
+        }
+        self.settle_copies(inode, 0);
         let makes_it = |name: &PendingName| name.change.makes(|made| made == inode);
         if let Some(last) = self.pending.iter().position(makes_it) {
             // The sync of a new file carries its name along, with all before it in that directory and the names of new
@@ -391,6 +455,7 @@ impl State {
             self.content(inode).after_power_cut(CrashStrength::Strict, inode, &mut choose)
         });
         self.content_mut(inode).fail_sync(kept);
+        self.settle_copies(inode, 0);
     }
 
     /// Makes the names in a directory durable, or, if the sync failed, loses what was to become durable.
@@ -441,29 +506,6 @@ impl State {
             }
             self.pending.retain(|pending| pending.change.dirs().iter().any(|dir| self.inodes.contains_key(dir)));
         }
-    }
-
-    pub(super) fn take_room(&mut self, bytes: u64) -> bool {
-        match self.free_bytes {
-            None => true,
-            Some(free) => match free.checked_sub(bytes) {
-                Some(left) => {
-                    self.free_bytes = Some(left);
-                    true
-                }
-                None => false,
-            },
-        }
-    }
-
-    pub(super) fn give_room(&mut self, bytes: u64) {
-        self.free_bytes = self.free_bytes.map(|free| free.saturating_add(bytes));
-    }
-
-    /// The room taken by what can still be reached.
-    pub(super) fn used_bytes(&self) -> u64 {
-        let in_use = |(id, inode): &(&InodeId, &Inode)| inode.handles > 0 || !self.orphans.contains(id);
-        self.inodes.iter().filter(in_use).map(|(_, inode)| inode.charge()).sum()
     }
 }
 

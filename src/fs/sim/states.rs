@@ -232,6 +232,7 @@ impl State {
             for sector in 0..sectors {
                 shapes.push(Shape::SectorLost { sequence, sector });
                 shapes.push(Shape::SectorAlone { sequence, sector });
+                shapes.push(Shape::SectorHalved { sequence, sector });
             }
         }
         shapes
@@ -242,8 +243,10 @@ impl State {
         self.hash_tree(&self.visible, &mut hasher);
         self.hash_tree(&self.durable, &mut hasher);
         for pending in &self.pending {
-            let [one, other] = pending.change.dirs().map(|dir| self.path_of(dir));
-            (one, other, pending.change.names(), pending.carried).hash(&mut hasher);
+            for place in pending.change.places() {
+                self.path_of(place.dir).join(&place.name).hash(&mut hasher);
+            }
+            pending.carried.hash(&mut hasher);
         }
         self.free_bytes.hash(&mut hasher);
         hasher.finish()

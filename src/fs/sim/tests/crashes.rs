@@ -221,6 +221,19 @@ fn the_power_goes_after_the_named_number_of_changes() {
 }
 
 #[test]
+fn a_process_that_is_killed_in_a_write_leaves_whole_pages_of_its_beginning() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..60 {
+        let (disk, env) = disk_of(seed);
+        let file = create(&env, "/d/a");
+        disk.power_off_after(0);
+        file.write_at(&[1; 3 * 4096], Position::new(100)).unwrap_err();
+        seen.insert(disk.crash(CrashStrength::Kill).read_file("/d/a").unwrap().len());
+    }
+    assert_eq!(seen, BTreeSet::from([0, 4096, 8192, 12_288]));
+}
+
+#[test]
 fn one_seed_gives_one_crash_state_and_seeds_differ() {
     let after = |seed| {
         let (disk, env) = disk_of(seed);

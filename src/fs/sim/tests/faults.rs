@@ -1,4 +1,4 @@
-//! Faults, room, time and counters.
+//! Faults, time and counters.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -65,26 +65,164 @@ fn every_call_is_counted_and_can_fail_once_and_for_ever() {
     }
 }
 
+/// The errors that a call is refused with. A short transfer and a flipped bit are none.
+const ERRORS: [(FaultKind, i32); 6] = [
+    (FaultKind::InputOutput, 5),
+    (FaultKind::NoSpace, 28),
+    (FaultKind::Interrupted, 4),
+    (FaultKind::Unsupported, 95),
+    (FaultKind::TooManyOpen, 24),
+    (FaultKind::TooManyOpenInSystem, 23),
+];
+
 #[test]
-fn every_kind_has_a_counter_of_its_own() {
-    for (slot, kind) in CallKind::ALL.into_iter().enumerate() {
-        assert_eq!(super::super::faults::slot(kind), slot);
+fn each_kind_of_fault_strikes_the_named_calls_of_each_kind_and_no_other() {
+    for (kind, number) in ERRORS {
+        for struck in CallKind::ALL {
+            for (nth, times) in [(1, 1), (3, 1), (2, 2), (1, 4)] {
+                let (disk, env) = disk_and_env();
+                disk.fail(Fault::once(struck, nth, kind).times(times));
+                for turn in 1..=5 {
+                    // Each time from the same beginning, since some calls can be made but once.
+                    disk.write_file("/d/a", "a");
+                    if disk.list("/d").contains(&"b".into()) {
+                        drop(env.remove_file(Path::new("/d/b")));
+                        continue;
+                    }
+                    let Ok(file) = env.open(Path::new("/d/a"), OpenMode::ReadWrite) else { continue };
+                    let before = disk.calls(struck);
+                    let answer = call(&env, &file, struck);
+                    let seen = disk.calls(struck);
+                    let hit = (before + 1..=seen).any(|count| count >= nth && count < nth + times);
+                    let refused = answer.as_ref().err().and_then(io::Error::raw_os_error) == Some(number);
+                    assert_eq!(
+                        refused, hit,
+                        "{struck:?} {seen}, {kind:?} from {nth} {times} times, {turn}: {answer:?}"
+                    );
+                }
+            }
+        }
     }
 }
 
 #[test]
-fn every_error_has_the_system_s_number() {
-    let numbers = [
-        (FaultKind::InputOutput, 5),
-        (FaultKind::NoSpace, 28),
-        (FaultKind::Interrupted, 4),
-        (FaultKind::TooManyOpen, 24),
-        (FaultKind::TooManyOpenInSystem, 23),
-    ];
-    for (kind, number) in numbers {
+fn a_refused_call_has_no_effect_and_says_so_in_the_trace() {
+    for (kind, _) in ERRORS {
+        for struck in CallKind::ALL {
+            let (disk, env) = disk_and_env();
+            disk.write_file("/d/a", "a");
+            let file = open(&env, "/d/a", OpenMode::ReadWrite);
+            let before = (disk.list("/d"), disk.read_file("/d/a"));
+            disk.set_tracing(true);
+            disk.fail(Fault::once(struck, 1, kind));
+            call(&env, &file, struck).unwrap_err();
+            assert_eq!((disk.list("/d"), disk.read_file("/d/a")), before, "{struck:?}, {kind:?}");
+            let trace = disk.trace();
+            assert!(trace.iter().any(|entry| entry.call == struck && entry.refused), "{trace:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_error_refuses_no_call() {
+    let harmless: Vec<FaultKind> =
+        FaultKind::ALL.into_iter().filter(|kind| ERRORS.iter().all(|(error, _)| error != kind)).collect();
+    assert_eq!(harmless, [FaultKind::Short, FaultKind::FlippedBit]);
+    for (kind, struck) in harmless.into_iter().flat_map(|kind| CallKind::ALL.map(|call| (kind, call))) {
         let (disk, env) = disk_and_env();
-        disk.fail(Fault::once(CallKind::List, 1, kind));
-        assert_eq!(env.list(Path::new("/d")).unwrap_err().raw_os_error(), Some(number));
+        disk.write_file("/d/a", "a");
+        let file = open(&env, "/d/a", OpenMode::ReadWrite);
+        disk.fail(Fault::from(struck, 1, kind));
+        call(&env, &file, struck).unwrap_or_else(|error| panic!("{struck:?}, {kind:?}: {error}"));
+    }
+}
+
+#[test]
+fn a_fault_on_any_call_counts_them_all() {
+    let names = |nth| {
+        let (disk, env) = disk_and_env();
+        disk.fail(Fault::once(CallKind::Open, nth, FaultKind::InputOutput).of_any_call());
+        let created = env.open(Path::new("/d/a"), OpenMode::CreateNew).is_ok();
+        let listed = env.list(Path::new("/d")).is_ok();
+        let removed = env.remove_file(Path::new("/d/a")).is_ok();
+        assert_eq!(disk.all_calls(), 3);
+        [created, listed, removed]
+    };
+    assert_eq!(names(1), [false, true, false]);
+    assert_eq!(names(2), [true, false, true]);
+    assert_eq!(names(3), [true, true, false]);
+    assert_eq!(names(4), [true, true, true]);
+}
+
+#[test]
+fn a_disk_can_fail_for_a_while_and_be_well_again() {
+    let (disk, env) = disk_and_env();
+    let file = create(&env, "/d/a");
+    disk.fail(Fault::once(CallKind::SyncData, 2, FaultKind::InputOutput).times(3));
+    let answers: Vec<bool> = (0..6).map(|_| file.sync_data().is_ok()).collect();
+    assert_eq!(answers, [true, false, false, false, true, true]);
+}
+
+#[test]
+fn one_descriptor_more_than_may_be_open_is_refused() {
+    let (disk, env) = disk_and_env();
+    disk.write_file("/d/a", "a");
+    disk.set_max_descriptors(2);
+    let path = Path::new("/d/a");
+    let too_many = |answer: io::Result<()>| answer.unwrap_err().raw_os_error() == Some(24);
+    let file = open(&env, "/d/a", OpenMode::Read);
+    let lock = env.try_lock(Path::new("/d/.lock"), LockKind::Exclusive).unwrap();
+    assert_eq!(disk.descriptors(), 2);
+    assert!(too_many(env.open(path, OpenMode::Read).map(drop)));
+    assert!(too_many(env.open(Path::new("/d/new"), OpenMode::CreateNew).map(drop)));
+    assert!(too_many(env.try_lock(path, LockKind::Shared).map(drop)));
+    assert!(too_many(env.is_locked(path).map(drop)));
+    assert!(too_many(env.list(Path::new("/d")).map(drop)));
+    assert!(too_many(env.sync_dir(Path::new("/d"))));
+    assert_eq!(disk.list("/d"), [".lock", "a"], "nothing was created on the way");
+    env.metadata(path).expect("no descriptor is needed");
+    let map = file.map_read(1).expect("a map of an open file");
+    drop(file);
+    assert_eq!(disk.descriptors(), 1, "a map needs none");
+    env.sync_dir(Path::new("/d")).expect("one is free");
+    drop((lock, map));
+    assert_eq!(disk.descriptors(), 0);
+}
+
+#[test]
+fn calls_take_the_time_that_they_may_and_no_more() {
+    let (disk, env) = disk_and_env();
+    disk.set_latency(Duration::from_micros(100));
+    let (wall, monotonic) = (env.wall_clock(), env.monotonic());
+    for _ in 0..1000 {
+        env.metadata(Path::new("/d")).unwrap();
+    }
+    let taken = env.monotonic() - monotonic;
+    assert!((Duration::from_millis(30)..Duration::from_millis(100)).contains(&taken), "{taken:?}");
+    let on_the_wall = Duration::from_millis(u64::try_from(env.wall_clock().as_millis() - wall.as_millis()).unwrap());
+    assert!(taken.abs_diff(on_the_wall) < Duration::from_millis(2), "{taken:?} and {on_the_wall:?}");
+}
+
+#[test]
+fn the_wall_clock_jumps_either_way_and_the_monotonic_one_goes_on() {
+    let (disk, env) = disk_and_env();
+    let wall = env.wall_clock().as_millis();
+    let mut last = env.monotonic();
+    for jump in [5_000, -9_000, i64::MIN, i64::MAX] {
+        disk.jump_wall_clock(jump);
+        disk.advance(Duration::from_millis(1));
+        assert_eq!(env.monotonic(), last + Duration::from_millis(1));
+        last = env.monotonic();
+        if jump == -9_000 {
+            assert_eq!(env.wall_clock().as_millis(), wall - 4_000 + 2);
+        }
+    }
+}
+
+#[test]
+fn every_kind_has_a_counter_of_its_own() {
+    for (slot, kind) in CallKind::ALL.into_iter().enumerate() {
+        assert_eq!(super::super::faults::slot(kind), slot);
     }
 }
 
@@ -132,66 +270,6 @@ fn rates_interrupt_and_shorten_now_and_then() {
 }
 
 #[test]
-fn room_is_taken_by_growth_and_allocations_and_given_back_by_cuts_and_the_last_unlink() {
-    let (disk, env) = disk_and_env();
-    let free = || env.free_space(Path::new("/")).unwrap();
-    disk.set_free_space(10_000);
-    let file = create(&env, "/d/a");
-    assert_eq!(free(), 10_000 - 512);
-    write(&file, &[1; 1000], 0);
-    write(&file, &[2; 1000], 0);
-    assert_eq!(free(), 9488 - 1000, "an overwrite takes nothing");
-    file.set_len(5000).unwrap();
-    assert_eq!(free(), 8488, "a hole takes nothing");
-    file.allocate(Position::new(1000), Position::new(3000)).unwrap();
-    assert_eq!(free(), 6488);
-    write(&file, &[3; 2000], 1000);
-    assert_eq!(free(), 6488, "the room of an allocation is used up by nobody else");
-    file.set_len(500).unwrap();
-    assert_eq!(free(), 8988);
-    env.remove_file(Path::new("/d/a")).unwrap();
-    assert_eq!(free(), 8988, "the handle keeps the file");
-    drop(file);
-    assert_eq!(free(), 10_000);
-    create(&env, "/d/b");
-    create(&env, "/d/c");
-    rename(&env, "/d/b", "/d/c");
-    assert_eq!(free(), 10_000 - 512, "a replaced file gives its room back");
-}
-
-#[test]
-fn a_full_disk_refuses_what_needs_room_and_nothing_else() {
-    let (disk, env) = disk_and_env();
-    disk.write_file("/d/a", "content");
-    let file = open(&env, "/d/a", OpenMode::ReadWrite);
-    disk.set_free_space(3);
-    assert_eq!(file.write_at(b"longer", Position::new(7)).unwrap(), 3, "what has room is written");
-    assert_eq!(file.write_at(b"x", Position::new(10)).unwrap_err().kind(), ErrorKind::StorageFull);
-    let end = Position::new(100);
-    assert_eq!(file.allocate(Position::ZERO, end).unwrap_err().kind(), ErrorKind::StorageFull);
-    assert_eq!(env.open(Path::new("/d/b"), OpenMode::CreateNew).unwrap_err().kind(), ErrorKind::StorageFull);
-    assert_eq!(env.create_dir(Path::new("/d/b")).unwrap_err().kind(), ErrorKind::StorageFull);
-    assert_eq!(disk.read_file("/d/a").unwrap(), b"contentlon");
-    write(&file, b"CONTENT", 0);
-    file.sync_data().unwrap();
-    rename(&env, "/d/a", "/d/b");
-    file.set_len(0).unwrap();
-    write(&file, b"again", 0);
-    env.remove_file(Path::new("/d/b")).unwrap();
-}
-
-#[test]
-fn a_crash_gives_back_the_room_of_what_it_took() {
-    let (disk, env) = disk_and_env();
-    disk.set_free_space(10_000);
-    write(&create(&env, "/d/a"), &[1; 4000], 0);
-    let free_on = |disk: &SimDisk| Env::sim(disk).free_space(Path::new("/")).unwrap();
-    assert_eq!(free_on(&keep_nothing(&disk, CrashStrength::Strict)), 10_000);
-    assert_eq!(free_on(&keep_everything(&disk, CrashStrength::Strict)), 10_000 - 512 - 4000);
-    assert_eq!(free_on(&disk.crash(CrashStrength::Kill)), 10_000 - 512 - 4000);
-}
-
-#[test]
 fn a_crash_releases_locks() {
     let (disk, env) = disk_and_env();
     let path = Path::new("/d/.lock");
@@ -236,7 +314,14 @@ fn the_trace_has_every_call_with_its_path_and_place() {
     rename(&env, "/d/a", "/d/b");
     file.sync_data().unwrap();
     sync_dir(&env, "d/.");
-    let entry = |call, path: &str, position, len| TraceEntry { call, path: path.into(), position, len };
+    let entry = |call, path: &str, position, len| TraceEntry {
+        call,
+        path: path.into(),
+        to: (call == CallKind::Rename).then(|| "/d/b".into()),
+        position,
+        len,
+        refused: false,
+    };
     let expected = [
         entry(CallKind::Open, "/d/a", 0, 0),
         entry(CallKind::WriteAt, "/d/a", 5, 3),
@@ -256,18 +341,6 @@ fn bytes_read_are_counted_by_file() {
     assert_eq!((disk.bytes_read("/d/a"), disk.bytes_read("/d/b")), (6, 0));
     disk.reset_counters();
     assert_eq!((disk.bytes_read("/d/a"), disk.calls(CallKind::ReadAt)), (0, 0));
-}
-
-#[test]
-fn a_flipped_bit_is_seen_at_once_and_after_a_crash() {
-    let (disk, env) = disk_and_env();
-    disk.write_file("/d/a", vec![0; 4]);
-    let file = open(&env, "/d/a", OpenMode::Read);
-    disk.flip_bit("/d/a", 2, 7);
-    let mut found = [0; 4];
-    file.read_at(&mut found, Position::ZERO).unwrap();
-    assert_eq!(found, [0, 0, 128, 0]);
-    assert_eq!(disk.crash(CrashStrength::Strict).read_file("/d/a").unwrap(), found);
 }
 
 #[test]

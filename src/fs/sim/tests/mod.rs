@@ -7,9 +7,12 @@ use crate::fs::{Env, File, OpenMode, write_all_at};
 use crate::offset::Position;
 
 mod crashes;
+mod damage;
 mod faults;
 mod histories;
 mod names;
+mod risk;
+mod room;
 mod states;
 mod windows;
 
