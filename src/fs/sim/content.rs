@@ -283,9 +283,20 @@ impl Content {
     }
 
     /// Whether a power cut can leave something else than what is seen: because changes wait for a sync, or because a
-    /// failed one lost them.
+    /// failed one lost them. A cut to the length that the file has is none.
     pub(super) fn is_at_risk(&self) -> bool {
-        !self.pending.is_empty() || self.visible != self.durable
+        self.visible != self.durable || self.pending.iter().any(|pending| self.alters_durable(&pending.change))
+    }
+
+    /// Whether a change makes what is durable another. Where none does, nor does any part of them together.
+    fn alters_durable(&self, change: &Change) -> bool {
+        match change {
+            Change::Write { at, bytes } | Change::Store { at, bytes } => {
+                self.durable.get(*at..at + bytes.len()).is_none_or(|durable| durable != bytes)
+            }
+            Change::SetLen(len) => *len != self.durable.len(),
+            Change::Allocate { to } => *to > self.durable.len(),
+        }
     }
 
     /// Damage at rest: in what is seen and in what a power cut leaves.

@@ -1,8 +1,52 @@
 //! The simulated disk: files, names and locks in memory, with a page cache that a power cut takes.
 //!
 //! For this crate's tests and, under the feature `sim`, for logs in memory. Here stands what a test says to the disk;
-//! the seam speaks to it through `seam`. It does not model the time that calls take, nor links of either kind. The
-//! invariant it owns: one seed, one thread and the same calls give the same answers and the same crash states.
+//! the seam speaks to it through `seam` and `windows`. It does not model links of either kind. The invariant it owns: one
+//! seed, one thread and the same calls give the same answers and the same crash states. A failing test prints the seed,
+//! the switches, and every crash that the disk comes from with what it kept.
+//!
+//! # What is kept
+//!
+//! Of each file: the bytes that everybody sees, those that a power cut leaves, and in order the changes in between
+//! (`content`): writes, stores through windows, lengths, allocations. Of the names the same (`names`), a change being a
+//! link, an unlink or a rename. A sync of a file makes its changes durable, a sync of a directory those of its names. A
+//! sync that fails forgets what it should have kept: it is seen, and no later sync keeps it (rule 17).
+//!
+//! # What a crash leaves
+//!
+//! [`CrashStrength`] says what is possible, `power` and `content` ask what happens, and the answers come from
+//!
+//! * a seed: [`SimDisk::crash`], with the extremes more often than chance would have them;
+//! * the test: [`SimDisk::crash_keeping`], [`SimDisk::image`];
+//! * every combination in turn: [`SimDisk::every_image`], or [`SimDisk::crash_states`], which gives each state once and
+//!   falls back on the extremes and a sample where they are too many.
+//!
+//! | | data | lengths | names |
+//! |---|---|---|---|
+//! | *strict* | each sector of 512 bytes by itself; of a store also half a sector | each by itself | each by itself; a rename whole |
+//! | *ordered* | as strict | in order, up to the first that was not kept | in order in each directory; a synced new file has its name |
+//! | *kill* | all | all | all; nothing becomes durable by it |
+//!
+//! [`SimDisk::power_off_after`] ends a run before any changing call; a store or a long write that it ends in the middle
+//! leaves a part. [`SimDisk::crash_at_every_call`] does so at each call in turn, and in the recovery from each of these,
+//! as deep as asked. [`crash_states_seen`] counts them all.
+//!
+//! # What goes wrong on request
+//!
+//! * Calls: [`SimDisk::fail`] with a [`Fault`]: which kind of call or any, the how many-th, how many in a row or for ever,
+//!   and the answer: EIO, ENOSPC, EINTR, EOPNOTSUPP, EMFILE, ENFILE, a short transfer, a flipped bit. [`SimDisk::set_rates`]
+//!   strews short and interrupted transfers, [`SimDisk::fail_writeback`] loses changes in the background.
+//! * Room: [`SimDisk::set_free_space`], and [`SimDisk::set_copy_on_write`] for disks on which an allocation keeps none.
+//!   [`SimDisk::set_max_descriptors`] for descriptors.
+//! * The device: a flipped bit, a sector of zeros, lost, misdirected or stale (`damage`).
+//! * Time: [`SimDisk::set_latency`], [`SimDisk::advance`], [`SimDisk::jump_wall_clock`].
+//!
+//! # What fails the test by itself
+//!
+//! A change of bytes that were sent and not yet received (rule 31); a file shortened under a window (rule 22); a store
+//! where a real one is SIGBUS (rule 21), or one that was never announced; a read behind the end of a mapped file; and,
+//! where a test asks for it, a file replaced by an unsynced one (rule 14). [`SimDisk::at_risk`] names what an
+//! acknowledgement must not rest on, [`SimDisk::trace`] the calls in their order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -85,7 +129,7 @@ impl SimDisk {
             pending: Vec::new(),
             free_bytes: None,
             copy_on_write: false,
-            forbids_unsynced_replacements: false,
+            unsynced_replacements: None,
             descriptors: 0,
             max_descriptors: None,
             latency: Duration::ZERO,

@@ -75,7 +75,7 @@ impl State {
             pending: Vec::new(),
             free_bytes: self.free_bytes,
             copy_on_write: self.copy_on_write,
-            forbids_unsynced_replacements: self.forbids_unsynced_replacements,
+            unsynced_replacements: self.unsynced_replacements,
             descriptors: 0,
             max_descriptors: self.max_descriptors,
             latency: self.latency,

@@ -185,11 +185,13 @@ pub(in crate::fs) fn sync_dir(disk: &SimDisk, dir: &Path) -> io::Result<()> {
     if state.is_off {
         return admitted.map(drop);
     }
-    let id = state.directory(dir)?;
+    let id = state.find(dir)?;
     match admitted.and_then(|_| state.expect_descriptor()) {
-        Ok(_) => state.settle_names(id, true),
+        // As the real half does with what is no directory.
+        Ok(()) if !state.inode(id).is_directory() => state.sync_data(id),
+        Ok(()) => state.settle_names(id, true),
         Err(error) => {
-            if loses_changes(&error) {
+            if loses_changes(&error) && state.inode(id).is_directory() {
                 state.settle_names(id, false);
             }
             return Err(error);

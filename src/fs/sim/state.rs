@@ -50,7 +50,8 @@ pub(super) struct State {
     pub(super) free_bytes: Option<u64>,
     /// Each first change of a page after a sync asks for room.
     pub(super) copy_on_write: bool,
-    pub(super) forbids_unsynced_replacements: bool,
+    /// Whether a file must be synced before it replaces another, and the endings of names that are exempt.
+    pub(super) unsynced_replacements: Option<&'static [&'static str]>,
     /// Descriptors that are open, and how many may be.
     pub(super) descriptors: u64,
     pub(super) max_descriptors: Option<u64>,
@@ -367,7 +368,7 @@ impl State {
                 _ => {}
             }
         }
-        self.expect_synced_replacement(inode, replaced, Path::new(&to.name));
+        self.expect_synced_replacement(inode, replaced, &to.name);
         self.inode_mut(inode).place = Some(to.clone());
         self.change_names(NameChange::Rename { from, to, inode });
         if let Some(replaced) = replaced {

@@ -57,7 +57,8 @@ impl SimDisk {
     pub(crate) fn crash_states(&self, strength: CrashStrength, bound: Bound, seed: u64) -> CrashStates {
         let state = self.state();
         let keeps_all = strength == CrashStrength::Kill || !state.keeps_history;
-        let answers = if keeps_all { 1 } else { state.count_crash_answers(strength, bound.exhaustive + 1) };
+        let answers =
+            if keeps_all { 1 } else { state.count_crash_answers(strength, bound.exhaustive.saturating_add(1)) };
         let plan = if answers <= bound.exhaustive {
             Plan::All { odometer: Some(Odometer::default()), next: 0 }
         } else {
@@ -106,7 +107,8 @@ struct Dive<'a> {
 impl Dive<'_> {
     fn crash_in(&mut self, disk: &SimDisk, depth: u32) {
         for calls in 0.. {
-            let run = disk.image(CrashStrength::Kill, |_, _| unreachable!("the end of a process asks nothing"));
+            let ended = disk.state().image(CrashStrength::Kill, Choice::Everything, &mut |_, options| options - 1);
+            let run = SimDisk::holding(ended);
             run.power_off_after(calls);
             (self.body)(&run);
             for state in run.crash_states(self.strength, self.bound, self.seed) {

@@ -14,6 +14,8 @@ mod transfer;
 struct Ground {
     env: Env,
     dir: PathBuf,
+    /// The simulated disk, where it is one.
+    disk: Option<SimDisk>,
     /// Removes the real directory at the end.
     _kept: Option<tempfile::TempDir>,
 }
@@ -22,13 +24,13 @@ impl Ground {
     fn real() -> Ground {
         let kept = tempfile::tempdir().expect("a temporary directory");
         let dir = kept.path().canonicalize().expect("its real path");
-        Ground { env: Env::real(), dir, _kept: Some(kept) }
+        Ground { env: Env::real(), dir, disk: None, _kept: Some(kept) }
     }
 
     fn simulated() -> Ground {
         let disk = SimDisk::new(1);
         disk.create_dir_all("/d");
-        Ground { env: Env::sim(&disk), dir: PathBuf::from("/d"), _kept: None }
+        Ground { env: Env::sim(&disk), dir: PathBuf::from("/d"), disk: Some(disk), _kept: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {

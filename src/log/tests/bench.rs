@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{LogConfig, Worker, WriteMode};
 use crate::error::Result;
 use crate::fs::Env;
-use crate::fs::sim::SimDisk;
+use crate::fs::sim::{Risk, SimDisk};
 use crate::log::{Appended, Log};
 use crate::names::SegmentFile;
 use crate::offset::Offset;
@@ -16,10 +16,14 @@ use crate::record::Record;
 
 pub(super) const DIR: &str = "/data/log";
 
+/// Endings of files that are made anew without a sync, for nothing is believed that stands in them (rules 24 and 25).
+pub(super) const UNTRUSTED: [&str; 2] = [".index", ".timeindex"];
+
 /// A disk with a place for a log.
 pub(super) fn disk() -> SimDisk {
     let disk = SimDisk::new(1);
     disk.create_dir_all("/data");
+    disk.forbid_unsynced_replacements(&UNTRUSTED);
     disk
 }
 
@@ -104,4 +108,16 @@ pub(super) fn files(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
 /// The base offsets of the segments.
 pub(super) fn bases(log: &Log) -> Vec<u64> {
     log.segments().expect("segments").iter().map(|segment| segment.base_offset.value()).collect()
+}
+
+/// The `.log` files with records of which a power cut could take a byte or the name.
+pub(super) fn at_risk(disk: &SimDisk, log: &Log) -> Vec<(String, Risk)> {
+    // Of a segment without records nothing was promised.
+    let without_records = log_path(log.log_end_offset().value());
+    let is_meant = |path: &Path, risk| {
+        let is_log = path.extension().is_some_and(|ending| ending == "log") && path.parent() == Some(Path::new(DIR));
+        is_log && path != without_records && risk != Risk::Return
+    };
+    let found = disk.at_risk().into_iter().filter(|(path, risk)| is_meant(path, *risk));
+    found.map(|(path, risk)| (path.to_string_lossy().into_owned(), risk)).collect()
 }

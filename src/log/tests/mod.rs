@@ -1,5 +1,6 @@
 //! Tests of a whole log, on the simulated disk.
 
+mod at_risk;
 mod bench;
 mod callbacks;
 mod cap;

@@ -249,5 +249,6 @@ fn whatever_happens_a_log_is_what_was_synced_and_a_prefix_of_what_was_appended()
             });
         }
     });
-    println!("{sequences} sequences, {} crashes", crashes.into_inner());
+    let seen = crate::fs::sim::crash_states_seen();
+    println!("{sequences} sequences, {} crashes, {seen} crash states in this process", crashes.into_inner());
 }

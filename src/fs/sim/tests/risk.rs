@@ -32,6 +32,20 @@ fn each_step_of_a_careful_creation_takes_one_risk_away() {
 }
 
 #[test]
+fn changes_that_leave_a_file_as_it_is_put_nothing_at_risk_and_one_there_and_back_does() {
+    let (disk, env) = disk_and_env();
+    disk.write_file("/d/a", "content");
+    let file = open(&env, "/d/a", OpenMode::ReadWrite);
+    file.set_len(7).unwrap();
+    file.allocate(Position::ZERO, Position::new(5)).unwrap();
+    write(&file, b"ten", 3);
+    assert!(at_risk(&disk).is_empty());
+    file.set_len(8).unwrap();
+    file.set_len(7).unwrap();
+    assert_eq!(at_risk(&disk), risks([("/d/a", Risk::Content)]));
+}
+
+#[test]
 fn what_lies_in_a_new_directory_is_at_risk_with_it() {
     let (disk, env) = disk_and_env();
     env.create_dir(Path::new("/d/e")).unwrap();
@@ -74,6 +88,7 @@ fn tree(disk: &SimDisk) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
 
 #[test]
 fn what_is_not_at_risk_is_the_same_in_every_crash_state() {
+    let (mut in_vain, mut looked_at) = (0, 0);
     for seed in 0..300 {
         let disk = super::histories::short(seed);
         let seen = tree(&disk);
@@ -89,8 +104,11 @@ fn what_is_not_at_risk_is_the_same_in_every_crash_state() {
                 }
             }
         }
-        assert!(at_risk.is_empty() || !differed.is_empty(), "{at_risk:?} never differ: {disk}");
+        looked_at += at_risk.len();
+        in_vain += at_risk.difference(&differed).count();
     }
+    // A rename there and back, a write of the same bytes, and a state among the many that were not looked at.
+    assert!(in_vain * 10 < looked_at, "{in_vain} of {looked_at} paths at risk never differ");
 }
 
 #[test]
@@ -98,9 +116,12 @@ fn what_is_not_at_risk_is_the_same_in_every_crash_state() {
 fn a_replacement_by_an_unsynced_file_fails_the_test_where_that_is_forbidden() {
     let (disk, env) = disk_and_env();
     disk.write_file("/d/b", "old");
-    disk.forbid_unsynced_replacements();
+    disk.write_file("/d/b.index", "old");
+    disk.forbid_unsynced_replacements(&[".index"]);
     write(&create(&env, "/d/a"), b"new", 0);
     rename(&env, "/d/a", "/d/c");
+    rename(&env, "/d/c", "/d/b.index");
+    write(&create(&env, "/d/c"), b"new", 0);
     rename(&env, "/d/c", "/d/b");
 }
 
@@ -108,7 +129,7 @@ fn a_replacement_by_an_unsynced_file_fails_the_test_where_that_is_forbidden() {
 fn a_replacement_by_a_synced_file_is_allowed_everywhere() {
     let (disk, env) = disk_and_env();
     disk.write_file("/d/b", "old");
-    disk.forbid_unsynced_replacements();
+    disk.forbid_unsynced_replacements(&[]);
     let file = create(&env, "/d/a");
     write(&file, b"new", 0);
     file.sync_data().unwrap();

@@ -29,6 +29,7 @@ impl World<'_> {
                 self.note_acknowledged(appended);
                 if step == Step::AppendSynced {
                     assert!(self.log.synced_offset() >= appended.next_offset());
+                    self.expect_nothing_at_risk();
                 }
             }
             Err(Error::Failed { .. }) if !before.1 => {
@@ -159,6 +160,7 @@ impl World<'_> {
                 self.expected.start = self.expected.start.min(end);
                 self.expected.durable_start = self.expected.durable_start.min(end);
                 assert_eq!(self.log.synced_offset(), offset(end), "a cut is durable when it returns");
+                self.expect_nothing_at_risk();
             }
             Err(error) if error.kind() == ErrorKind::Reopen || self.disk.is_off() => {
                 self.expected.acknowledged = self.expected.acknowledged.min(cut);

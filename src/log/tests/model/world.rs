@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::super::bench::{UNTRUSTED, at_risk};
 use super::expected::{Expected, offset};
-use super::held::Held;
+use super::held::{Held, Receiver};
 use super::{Chance, Options, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Env;
@@ -28,6 +29,7 @@ pub(super) struct World<'a> {
     pub(super) expected: Expected,
     /// Slices and iterators that readers took and go on reading, whatever happens to the log.
     pub(super) held: Held,
+    receiver: Receiver,
     crashes: u64,
     /// There is little room, so that recovery may have to leave indexes sparser than they could be.
     full: bool,
@@ -44,6 +46,7 @@ impl<'a> World<'a> {
         disk.create_dir_all("/data");
         disk.set_rates(options.rates);
         disk.set_failed_syncs_keep_some(options.failed_syncs_keep_some);
+        disk.forbid_unsynced_replacements(&UNTRUSTED);
         let log = open(&disk, options).expect("a new log opens");
         World {
             options,
@@ -52,6 +55,7 @@ impl<'a> World<'a> {
             log,
             expected: Expected::default(),
             held: Held::default(),
+            receiver: Receiver::new(),
             crashes: 0,
             full: false,
             sync_will_fail: false,
@@ -74,6 +78,7 @@ impl<'a> World<'a> {
                 let end = self.log.sync();
                 if end.is_ok() {
                     self.expected.durable_start = self.expected.start;
+                    self.expect_nothing_at_risk();
                 }
                 self.judge(end.map(drop));
             }
@@ -107,7 +112,12 @@ impl<'a> World<'a> {
             Step::ResetTo => self.reset_to(),
             Step::DeleteRecordsBefore => self.delete_records_before(),
             Step::DeleteOldSegments => self.delete_old_segments(),
-            Step::Hold => self.held.take(&self.log, &self.expected, &mut self.chance),
+            Step::Hold => {
+                if self.chance.one_in(4) {
+                    self.disk.drain();
+                }
+                self.held.take(&self.log, &self.expected, &mut self.chance, &mut self.receiver);
+            }
             Step::ReadHeld => self.held.check(&self.expected, self.disk.is_off() || self.faults_may_strike()),
             Step::Tick => self.disk.advance(Duration::from_millis(self.chance.below(40))),
             // What a change that failed half way left is judged when the log was opened again.
@@ -175,6 +185,16 @@ impl<'a> World<'a> {
 
     pub(super) fn faults_may_strike(&self) -> bool {
         self.options.steps.iter().any(|step| matches!(step, Step::FailCall | Step::LostWriteback))
+    }
+
+    /// No byte and no name of a segment could be lost now: what was acknowledged as durable rests on nothing else, least
+    /// of all on a directory that nobody synced (rules 1 and 12).
+    pub(super) fn expect_nothing_at_risk(&self) {
+        if self.disk.is_off() {
+            return;
+        }
+        let at_risk = at_risk(&self.disk, &self.log);
+        assert!(at_risk.is_empty(), "acknowledged as durable, and at risk: {at_risk:?}");
     }
 
     fn fail(&mut self, call: CallKind) {
