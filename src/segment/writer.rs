@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::config::{MAX_SEGMENT_BYTES, NotMapped, WriteMode};
 use crate::error::{Error, IoOp, Result};
-use crate::fs::{Env, OpenMode, retry};
+use crate::fs::{Env, OpenMode, Window, retry};
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::{BatchHeader, PlannedBatch};
@@ -345,8 +345,9 @@ impl SegmentWriter {
         };
         let len = usize::try_from(size_bytes).expect("small enough to be stored");
         self.half_stored = true;
-        into(window.bytes_mut(self.position, len));
-        window.wrote(self.position, len);
+        let store = Store { window, at: self.position, len };
+        into(store.window.bytes_mut(store.at, len));
+        drop(store);
         self.half_stored = false;
         Ok(true)
     }
@@ -494,5 +495,18 @@ impl Sealed {
     /// Lets readers see the whole segment.
     pub(crate) fn publish(&self) {
         self.segment.publish(self.end);
+    }
+}
+
+/// A store on its way. It is announced also where a panic ends it half way: what was stored by then is in the file.
+struct Store<'a> {
+    window: &'a mut Window,
+    at: Position,
+    len: usize,
+}
+
+impl Drop for Store<'_> {
+    fn drop(&mut self) {
+        self.window.wrote(self.at, self.len);
     }
 }

@@ -137,6 +137,7 @@ fn a_store_that_was_interrupted_is_taken_back_durably_before_the_next_append() {
         drop(writer.append(&mut [IoSlice::new(&whole[..100])], &facts));
     }));
     interrupted.expect_err("the parts are not the batch");
+    assert_eq!(place.log(0)[115..215], whole[..100], "what was stored is in the file, as on a real disk");
     append(&mut writer, &[batch(2, &[7, 8])]);
     for image in place.disk.every_image(CrashStrength::Strict) {
         let log = image.read_file(path(Path::new(DIR), Offset::ZERO, SegmentFile::Log)).unwrap();
