@@ -496,10 +496,15 @@ impl Core {
         self.segments.read().keys().next().copied()
     }
 
+    /// The base offset of the segment behind the first.
+    pub(crate) fn second_base(&self) -> Option<Offset> {
+        self.segments.read().keys().nth(1).copied()
+    }
+
     /// Whether the first segment lies wholly below the log start, which was raised while it was the active one.
     pub(crate) fn has_segment_below_start(&self) -> bool {
         let start = self.log_start();
-        self.segments.read().keys().nth(1).is_some_and(|second| *second <= start)
+        self.second_base().is_some_and(|second| second <= start)
     }
 
     /// Published bytes of the segments before this one.

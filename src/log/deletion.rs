@@ -18,14 +18,18 @@
 //!
 //! A failed write of the state changes nothing. A failed sync of it fails the log, as every failed sync does (rule 17). A
 //! file that cannot be renamed keeps its name until it is unlinked; one that cannot be unlinked is tried again with the
-//! next look, and its error is told. None of it needs room on the disk (rule 33).
+//! next look, and its error is told. None of it needs room on the disk (rule 33), unless the file system never writes in
+//! place and has none left for the state. Then room is made first: what waits to be unlinked goes, and after it the oldest
+//! segments, one by one, each gone for good (a sync of the directory) before the next, until the state can be written.
+//! They go only if the state that is on the disk, durably, rests on none of them; it then says an old log start, and a log
+//! whose first segments are gone begins behind them. *A crash leaves the last segments, as after step 5.*
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::Env;
 use crate::names::{DELETED_SUFFIX, SegmentFile};
 use crate::offset::{Offset, Timestamp};
@@ -34,7 +38,7 @@ use crate::segment::{Segment, path};
 use crate::state::State;
 use crate::sync::atomic::Ordering;
 
-use super::open::directory::{Source, remove_if_there};
+use super::open::directory::{Source, remove_if_there, sync_dir};
 use super::open::load::Loaded;
 use super::open::recovery::file_size;
 use super::report::{Fate, Leftover, RecoveryReport};
@@ -106,15 +110,12 @@ impl Shared {
         if first_base > self.core.synced() || self.writer.lock().has_unsynced_segments() {
             self.sync_sealed()?;
         }
-        {
-            let mut writer = self.writer.lock();
-            writer.check_writable()?;
-            writer.raise_log_start(start, first_base)?;
-        }
+        let given_up = self.write_log_start(deletion, (start, first_base))?;
         self.sync_log_start().map_err(|error| self.fail(error))?;
         let removed = self.core.remove_front(start, first_base);
         self.log_start_raised(start)?;
-        let size_bytes = removed.iter().map(|segment| segment.published().value()).sum();
+        let gone = || removed.iter().chain(&given_up);
+        let size_bytes = gone().map(|segment| segment.published().value()).sum();
         let now = self.reading(self.core.env().wall_clock());
         let delayed = !at_once && self.config.read().file_delete_delay_ms > 0;
         for segment in &removed {
@@ -127,7 +128,57 @@ impl Shared {
         if at_once || !delayed {
             self.unlink_all(deletion)?;
         }
-        Ok((u64::try_from(removed.len()).expect("a count fits"), size_bytes))
+        Ok((u64::try_from(gone().count()).expect("a count fits"), size_bytes))
+    }
+
+    /// Writes the log start, and gives back the segments that had to go before there was room for it.
+    fn write_log_start(
+        &self,
+        deletion: &mut Deletion,
+        (start, first_base): (Offset, Offset),
+    ) -> Result<Vec<Arc<Segment>>> {
+        let mut given_up = Vec::new();
+        loop {
+            let mut writer = self.writer.lock();
+            writer.check_writable()?;
+            let Err(error) = writer.raise_log_start(start, first_base) else { return Ok(given_up) };
+            drop(writer);
+            if !matches!(error, Error::StorageFull { .. }) {
+                return Err(error);
+            }
+            if !deletion.doomed.is_empty() {
+                self.unlink_all(deletion)?;
+                continue;
+            }
+            match self.give_up_oldest(first_base)? {
+                Some(segment) => given_up.push(segment),
+                None => return Err(error),
+            }
+        }
+    }
+
+    /// Removes the oldest segment below `first_base`, for good, before the state says so. `None` if there is none, or if
+    /// the state rests on it.
+    fn give_up_oldest(&self, first_base: Offset) -> Result<Option<Arc<Segment>>> {
+        let Some(next) = self.core.second_base().filter(|next| *next <= first_base) else { return Ok(None) };
+        let rests_above = self.writer.lock().state_rests_above(next);
+        if !rests_above.map_err(|error| self.fail(error))? {
+            return Ok(None);
+        }
+        let removed = self.core.remove_front(next, next);
+        self.writer.lock().front_is_gone(next);
+        let (env, dir) = (self.core.env(), self.core.dir());
+        let oldest = removed.into_iter().next().expect("there are two segments, and this is called by one at a time");
+        // From here on readers have been told, so that it is gone or the log is failed.
+        remove_if_there(env, &path(dir, oldest.base(), SegmentFile::Log))
+            .and_then(|()| sync_dir(env, dir))
+            .map_err(|error| self.fail(error))?;
+        for kind in SegmentFile::ALL {
+            // An index without its `.log` is removed by the next opening.
+            remove_if_there(env, &path(dir, oldest.base(), kind)).ok();
+        }
+        self.log_start_raised(next)?;
+        Ok(Some(oldest))
     }
 
     /// The log begins later from now on. What keeps books by offset drops what lies below.

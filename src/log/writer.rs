@@ -416,11 +416,26 @@ impl Writer {
         }
         self.state_file.write(&state)?;
         self.state = state;
+        self.front_is_gone(first_base);
+        Ok(())
+    }
+
+    /// The log has no segment below `first_base` any more.
+    pub(super) fn front_is_gone(&mut self, first_base: Offset) {
         self.first_base = first_base.max(self.first_base);
         self.last_batch = self.surviving(self.last_batch);
         self.last_sealed_batch = self.surviving(self.last_sealed_batch);
         self.growth_limit = None;
-        Ok(())
+    }
+
+    /// Whether the state that was written last rests on no segment below `base`; if so, it is durable from here on.
+    pub(super) fn state_rests_above(&self, base: Offset) -> Result<bool> {
+        let witness_is_above = self.state.witness.is_none_or(|witness| witness.segment_base >= base);
+        let rests_above = witness_is_above && self.state.recovery_point.segment_base >= base;
+        if rests_above {
+            self.state_file.sync()?;
+        }
+        Ok(rests_above)
     }
 
     fn surviving(&self, witness: Option<Witness>) -> Option<Witness> {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::bench::{append, at, bases, disk, fill, names, open, opened, path, small, values};
+use super::bench::{append, at, bases, disk, fill, names, open, opened, path, small, upto, values};
 use crate::config::{LogConfig, SyncPolicy, WhenFull, WriteMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Env;
@@ -384,4 +384,89 @@ fn a_log_without_records_is_believed_by_every_opening_after_a_crash() {
         // Not closed before the crash.
         open_logs.push(log);
     }
+}
+
+/// A closed log of seven records in four segments, opened on a disk on which the state cannot be written.
+fn without_room_for_the_state(config: &LogConfig, sticky: bool) -> (SimDisk, Log) {
+    let disk = disk();
+    let log = opened(&disk, config.clone());
+    fill(&log, 0..7);
+    log.close().expect("a healthy disk");
+    drop(log);
+    let log = opened(&disk, config.clone());
+    assert_eq!(bases(&log), [0, 2, 4, 6]);
+    disk.reset_counters();
+    let full = if sticky { Fault::from } else { Fault::once };
+    disk.fail(full(CallKind::WriteAt, 1, FaultKind::NoSpace).on("kstore.state"));
+    (disk, log)
+}
+
+// A full btrfs has no room for a new block of a file that it has to write elsewhere: deletions were refused, and with
+// them all that could have made room.
+#[test]
+fn a_deletion_makes_the_room_that_the_state_lacks() {
+    for delay_ms in [0, 1000] {
+        let (disk, log) = without_room_for_the_state(&small().file_delete_delay_ms(delay_ms), false);
+        assert_eq!(log.delete_records_before(at(5)).expect("room is made"), at(5));
+        assert_eq!((bases(&log), values(&log)), (vec![4, 6], vec![5, 6]));
+        let cut = disk.crash_keeping(CrashStrength::Strict, |_, _| 0);
+        let log = opened(&cut, small());
+        assert_eq!((bases(&log), values(&log)), (vec![4, 6], vec![5, 6]));
+        fill(&log, 7..9);
+        log.close().expect("a healthy disk");
+    }
+}
+
+#[test]
+fn a_deletion_without_room_for_the_state_deletes_whole_segments_and_says_that_it_is_not_done() {
+    let (disk, log) = without_room_for_the_state(&small(), true);
+    let error = log.delete_records_before(at(5)).expect_err("no room");
+    assert!(matches!(error, Error::StorageFull { .. }), "{error}");
+    assert_eq!((bases(&log), values(&log)), (vec![4, 6], vec![4, 5, 6]));
+    assert!(!log.stats().failed);
+    let cut = disk.image(CrashStrength::Strict, |_, _| 0);
+    cut.heal();
+    assert_eq!(values(&opened(&cut, small())), [4, 5, 6], "what readers saw is durable");
+    disk.heal();
+    assert_eq!(log.delete_records_before(at(5)).expect("there is room"), at(5));
+    fill(&log, 7..9);
+    log.close().expect("a healthy disk");
+    assert_eq!(values(&opened(&disk, small())), [5, 6, 7, 8]);
+}
+
+#[test]
+fn a_deletion_that_makes_room_leaves_the_end_of_the_log_whatever_is_cut_off_or_fails_on_the_way() {
+    for calls in 0.. {
+        let (disk, log) = without_room_for_the_state(&small(), true);
+        disk.power_off_after(calls);
+        let outcome = log.delete_records_before(at(5));
+        let was_cut = disk.is_off();
+        for image in disk.every_image(CrashStrength::Strict).take(64) {
+            image.heal();
+            let log = opened(&image, small());
+            let found = values(&log);
+            assert!([0, 2, 4].contains(&found[0]) && found == (found[0]..7).collect::<Vec<_>>(), "{calls}: {found:?}");
+        }
+        drop(outcome);
+        if !was_cut {
+            return;
+        }
+    }
+}
+
+// Of a log whose state still says that nothing is durable, the first segment is what that rests on.
+#[test]
+fn a_deletion_gives_up_no_segment_that_the_state_on_disk_rests_on() {
+    let disk = disk();
+    let log = opened(&disk, small());
+    append(&log, 0).expect("there is room");
+    disk.fail(Fault::from(CallKind::WriteAt, 1, FaultKind::NoSpace).on("kstore.state"));
+    fill(&log, 1..7);
+    let refused = log.delete_records_before(at(5));
+    assert!(refused.is_err());
+    disk.heal();
+    let cut = disk.image(CrashStrength::Strict, |_, _| 0);
+    let found = values(&opened(&cut, small()));
+    assert!(found.is_empty() || found == (found[0]..found[0] + found.len() as u64).collect::<Vec<_>>(), "{found:?}");
+    assert_eq!(values(&opened(&disk.crash(CrashStrength::Kill), small())), upto(7));
 }
