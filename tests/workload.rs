@@ -72,7 +72,7 @@ fn a_killed_run_has_kept_what_it_said_in_each_mode() {
     for (number, options) in MODES.into_iter().enumerate() {
         let mut log = Tortured::new(&folder.path().join(number.to_string()), &folder.path().join("notes"));
         for seed in 0..3 {
-            let mut running = log.start(&[], seed, &[options, &["--records", "1000000000"]].concat());
+            let mut running = log.start(&[], seed, &[options, &["--records", "3000000"]].concat());
             running.wait_for_lines(20);
             std::thread::sleep(Duration::from_millis(7 * seed));
             running.kill();
@@ -103,7 +103,7 @@ fn one_thread_says_the_same_for_the_same_seed_and_something_else_for_another() {
 fn a_second_process_is_refused_and_changes_nothing() {
     let folder = tempdir().expect("a temporary folder");
     let mut log = Tortured::new(&folder.path().join("log"), &folder.path().join("notes"));
-    let mut running = log.start(&[], 1, &["--records", "1000000000"]);
+    let mut running = log.start(&[], 1, &["--records", "3000000"]);
     running.wait_for_lines(1);
     for call in
         [&["run", text(log.dir()), "2"][..], &["verify", text(log.dir())], &["verify", text(log.dir()), "--print"]]

@@ -216,6 +216,9 @@ impl Workload {
     /// Cuts off a few of the last records, sometimes many, now and then all.
     fn truncate(&self, dice: &mut Dice) -> std::result::Result<(), Failure> {
         let _one = lock(&self.truncating);
+        if self.over.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let to = {
             let mut front = lock(&self.front);
             let (start, end) = (self.log.log_start_offset().value(), self.log.log_end_offset().value());
@@ -235,7 +238,8 @@ impl Workload {
             };
             match outcome {
                 Ok(()) => break,
-                Err(error) => self.mend(error)?,
+                // Where it cannot be brought to its end, no other is announced.
+                Err(error) => self.mend(error).inspect_err(|_| self.over.store(true, Ordering::Release))?,
             }
         }
         lock(&self.front).ceiling = u64::MAX;

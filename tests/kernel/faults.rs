@@ -138,7 +138,7 @@ impl Faults {
     /// A fault in a recovery: it may say so, and the next one finds what is promised.
     fn check(&mut self, before: &[String]) {
         let seed = self.dice.below(u64::MAX);
-        let mut running = self.log.start(&[], seed, &["--records", "1000000000"]);
+        let mut running = self.log.start(&[], seed, &["--records", "3000000"]);
         running.wait_for_lines(5);
         running.kill();
         self.log.end(running);

@@ -41,8 +41,8 @@ use std::io::Write;
 
 /// How the workload writes, and from how many threads.
 const MODES: [&[&str]; 4] = [&[], &["--threads", "4"], &["--preallocated"], &["--preallocated", "--threads", "4"]];
-/// More than a run gets to append before something ends it.
-const FOR_EVER: [&str; 2] = ["--records", "1000000000"];
+/// More than a run gets to append before something ends it; if nothing does, it ends by itself after some minutes.
+const FOR_EVER: [&str; 2] = ["--records", "3000000"];
 
 /// Says what is not run, past the harness, which hides what tests that pass have printed.
 fn skip(what: &str, why: &str) {
