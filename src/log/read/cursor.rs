@@ -47,6 +47,8 @@ pub(crate) struct Place {
     pub(crate) walk: Walk,
     /// Of the log's openings, the one that this place was entered in.
     generation: u64,
+    /// Damage was passed over in this segment, so that offsets alone do not tell what belongs to it.
+    behind_damage: bool,
 }
 
 impl Cursor {
@@ -156,7 +158,10 @@ impl Cursor {
                 continue;
             }
             let batch = taken?;
-            self.given = batch.header().next_offset();
+            if batch.checksum().is_ok() {
+                // A damaged header says anything, also that it is the last one that was asked for.
+                self.given = batch.header().next_offset();
+            }
             self.pending = batch.checksum().err().map(|reason| batch.corrupt(reason));
             return Ok(Some(batch));
         }
@@ -196,7 +201,7 @@ impl Cursor {
                 continue;
             }
             place.check_known_damage(from)?;
-            match place.walk.peek() {
+            match place.peek(&self.core) {
                 Ok(Some(header)) if header.last_offset() < from => place.walk.pass(&header),
                 Ok(Some(header)) if first_offset(&header) >= end && !header.is_legacy() => {
                     self.check_is_last(&header, end)?;
@@ -291,7 +296,7 @@ impl Cursor {
         };
         let scan = segment.scan_towards(&handles, self.from)?;
         let walk = Walk::new(scan, segment.base(), self.core.gaps_allowed());
-        self.place = Some(Place { segment, handles, walk, generation });
+        self.place = Some(Place { segment, handles, walk, generation, behind_damage: false });
         Ok(())
     }
 
@@ -316,7 +321,7 @@ impl Cursor {
         if due > segment.base() {
             walk.resume_at(Position::ZERO, due);
         }
-        self.place = Some(Place { segment, handles, walk, generation });
+        self.place = Some(Place { segment, handles, walk, generation, behind_damage: false });
         Ok(())
     }
 
@@ -374,8 +379,9 @@ impl Cursor {
 
     fn try_go_on_behind(&mut self) -> Result<()> {
         let mut due = self.from;
-        if let Some(Place { segment, walk, .. }) = &mut self.place {
+        if let Some(Place { segment, walk, behind_damage, .. }) = &mut self.place {
             due = walk.due();
+            *behind_damage = true;
             if let Some(known) = segment.damage_around(walk.position())
                 && known.next_offset > due
             {
@@ -397,6 +403,20 @@ impl Cursor {
 }
 
 impl Place {
+    /// The header at this place. Behind damage offsets may be missing, but none may come that the next segment has: a
+    /// write that went astray can bring sound batches of another segment.
+    fn peek(&mut self, core: &Core) -> Result<Option<BatchHeader>> {
+        let Some(header) = self.walk.peek()? else { return Ok(None) };
+        if self.behind_damage
+            && let Some(next) = core.segment_after(self.segment.base())
+            && header.last_offset() >= next.base()
+        {
+            let (found, base) = (header.last_offset().to_disk(), self.segment.base().to_disk());
+            return Err(self.walk.scan().corrupt(Corruption::OffsetOutsideSegment { found, base }));
+        }
+        Ok(Some(header))
+    }
+
     /// The batch at this place, if the segment is known to be damaged here and its header is whole all the same.
     fn take_damaged(&mut self, limits: DecodeLimits) -> Option<StoredBatch> {
         self.segment.damage_at(self.walk.position())?;
