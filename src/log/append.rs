@@ -341,7 +341,10 @@ impl Shared {
             return self.write_locked(writer, batches, size_bytes, now);
         }
         let last = &batches.last().expect("an append has a batch").header;
-        let pending = self.write_commits(commits, last, durably)?;
+        let pending = match self.write_commits(commits, last, durably) {
+            Err(error) if self.loses_names(&error) => return Err(self.fail_with(writer, error)),
+            answer => answer?,
+        };
         let written = self.write_locked(writer, batches, size_bytes, now);
         pending.conclude(written.is_ok());
         written

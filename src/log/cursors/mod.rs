@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, IoOp, Result};
 use crate::offset::{Offset, Timestamp};
 use crate::record::BatchHeader;
 use crate::sync::{Mutex, MutexGuard};
@@ -341,7 +341,21 @@ impl Shared {
         Ok(PendingCommits { shared: self, book, commits })
     }
 
+    /// Whether making `cursors/` failed to sync the log's own directory: the names of segments may be lost with it, and
+    /// no later sync would say so (rule 17).
+    pub(super) fn loses_names(&self, error: &Error) -> bool {
+        let dir = self.core.dir();
+        matches!(error, Error::Io { operation: IoOp::SyncDirectory, path, .. } if dir.starts_with(path))
+    }
+
     fn commit_cursors(&self, commits: &[NewCommit]) -> Result<()> {
+        match self.write_plain_commits(commits) {
+            Err(error) if self.loses_names(&error) => Err(self.fail(error)),
+            answer => answer,
+        }
+    }
+
+    fn write_plain_commits(&self, commits: &[NewCommit]) -> Result<()> {
         self.check_cursors()?;
         self.make_room_for_commits()?;
         self.with_cursors(|loaded| {

@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
 use crate::fs::{EntryKind, Env, OpenMode};
-use crate::names::{CURSORS, DELETED_SUFFIX, LOCK, Name, SegmentFile, Stage, TRUNCATING_SUFFIX, classify};
+use crate::names::{
+    CURSORS, DELETED_SUFFIX, LOCK, Name, SegmentFile, Stage, TEMPORARY_SUFFIX, TRUNCATING_SUFFIX, classify,
+};
 use crate::offset::{Offset, Position};
 use crate::segment::{LogFile, Recovery, path, recover};
 
@@ -325,6 +327,26 @@ pub(crate) fn renew_name(env: &Env, dir: &Path, base: Offset) -> Result<()> {
     let aside = format!("{name}{TRUNCATING_SUFFIX}");
     rename(env, dir, &name, &aside)?;
     rename(env, dir, &aside, &name)
+}
+
+/// As [`renew_name`], for a directory that nothing is in yet: whoever made it may have failed to make its name durable,
+/// and no later sync would. A crash in between leaves an empty directory, which the next renewal takes the place of, or
+/// passes over if a power cut brought files into it.
+pub(crate) fn renew_dir_name(env: &Env, dir: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name().and_then(|name| name.to_str())) else {
+        return Ok(());
+    };
+    let mut number = 0_u64;
+    loop {
+        let aside = format!("{name}.{number}{TEMPORARY_SUFFIX}");
+        match rename(env, parent, name, &aside) {
+            Err(Error::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::DirectoryNotEmpty => number += 1,
+            answer => {
+                answer?;
+                return rename(env, parent, &aside, name);
+            }
+        }
+    }
 }
 
 fn rename(env: &Env, dir: &Path, from: &str, to: &str) -> Result<()> {

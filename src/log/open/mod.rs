@@ -57,6 +57,7 @@ pub(crate) fn claim_inside(env: &Env, dir: &Path) -> Result<(Arc<Path>, Director
     let is_empty = Listing::read(env, dir)?.is_empty();
     let own = lock(env, dir, LockKind::Exclusive)?;
     if is_empty {
+        directory::renew_dir_name(env, dir)?;
         sync_found_name(env, dir)?;
         // Durably the first name in it, so that no crash leaves one that does not make the directory a log.
         StateFile::open_or_create(env, dir)?;
