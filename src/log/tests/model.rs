@@ -10,16 +10,21 @@ use crate::config::{LogConfig, SyncPolicy, WhenFull, Worker, WriteMode};
 use crate::fs::sim::Rates;
 use crate::record::{Compression, TimestampType};
 
+mod commits;
 mod draw;
-mod expected;
+pub(super) mod expected;
 mod held;
 mod steps;
-mod world;
+pub(super) mod world;
 
 use world::World;
 
+/// What runs one seed again.
+const TEST: &str = "log::tests::model";
 const SEQUENCES: u64 = 10_000;
 const THREADS: usize = 4;
+/// The ways to write that every model tries.
+pub(super) const WRITE_MODES: [WriteMode; 2] = [WriteMode::Write, WriteMode::Preallocated];
 
 /// Chance from a seed: splitmix64.
 #[derive(Clone, Debug)]
@@ -64,6 +69,7 @@ pub(super) enum Step {
     AppendEncoded,
     AppendSynced,
     AppendAsFollower,
+    AppendAndCommit,
     TruncateTo,
     TruncateToBatch,
     ResetTo,
@@ -76,6 +82,7 @@ pub(super) enum Step {
     Roll,
     RunOnce,
     Tick,
+    JumpClock,
     Read,
     CloseAndReopen,
     DropAndReopen,
@@ -88,12 +95,13 @@ pub(super) enum Step {
     LostWriteback,
 }
 
-const STEPS: [Step; 27] = [
+const STEPS: [Step; 29] = [
     Step::Append,
     Step::AppendBuilt,
     Step::AppendEncoded,
     Step::AppendSynced,
     Step::AppendAsFollower,
+    Step::AppendAndCommit,
     Step::TruncateTo,
     Step::TruncateToBatch,
     Step::ResetTo,
@@ -106,6 +114,7 @@ const STEPS: [Step; 27] = [
     Step::Roll,
     Step::RunOnce,
     Step::Tick,
+    Step::JumpClock,
     Step::Read,
     Step::CloseAndReopen,
     Step::DropAndReopen,
@@ -204,7 +213,7 @@ struct Report<'a>(&'a Options);
 impl Drop for Report<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("KSTORE_SEED={} fails with {:#?}", self.0.seed, self.0);
+            eprintln!("{:#?}\nto repeat it: KSTORE_SEED={} cargo test --lib {TEST}", self.0, self.0.seed);
         }
     }
 }
@@ -223,7 +232,7 @@ fn run(seed: u64, talks: bool) -> u64 {
     world.crashes()
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 

@@ -9,18 +9,19 @@ use crate::offset::{Offset, Timestamp};
 use crate::record::{Record, StoredRecord};
 
 use super::Chance;
+use super::commits::Commits;
 
 /// A record as it was handed in, its time as it must come back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
-    pub(super) timestamp: Option<Timestamp>,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::log::tests) struct Kept {
+    pub(in crate::log::tests) key: Option<Vec<u8>>,
+    pub(in crate::log::tests) value: Option<Vec<u8>>,
+    pub(in crate::log::tests) headers: Vec<(String, Option<Vec<u8>>)>,
+    pub(in crate::log::tests) timestamp: Option<Timestamp>,
 }
 
 impl Kept {
-    pub(super) fn of(record: &StoredRecord) -> Kept {
+    pub(in crate::log::tests) fn of(record: &StoredRecord) -> Kept {
         Kept {
             key: record.key().map(<[u8]>::to_vec),
             value: record.value().map(<[u8]>::to_vec),
@@ -29,11 +30,11 @@ impl Kept {
         }
     }
 
-    pub(super) fn header_pairs(&self) -> Vec<(&str, Option<&[u8]>)> {
+    pub(in crate::log::tests) fn header_pairs(&self) -> Vec<(&str, Option<&[u8]>)> {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect()
     }
 
-    pub(super) fn record<'a>(&'a self, headers: &'a [(&'a str, Option<&'a [u8]>)]) -> Record<'a> {
+    pub(in crate::log::tests) fn record<'a>(&'a self, headers: &'a [(&'a str, Option<&'a [u8]>)]) -> Record<'a> {
         let record = Record::from_parts(self.key.as_deref(), self.value.as_deref()).headers(headers);
         match self.timestamp {
             Some(timestamp) => record.timestamp(timestamp),
@@ -43,31 +44,34 @@ impl Kept {
 }
 
 /// The log as a list of records.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Expected {
+#[derive(Clone, Debug, Default, Hash)]
+pub(in crate::log::tests) struct Expected {
     /// All that was handed in and may be there, by offset.
-    pub(super) records: BTreeMap<u64, Kept>,
+    pub(in crate::log::tests) records: BTreeMap<u64, Kept>,
     /// Batches, each of which is there whole or not at all: their bases by their ends.
-    pub(super) batches: BTreeMap<u64, u64>,
+    pub(in crate::log::tests) batches: BTreeMap<u64, u64>,
     /// Where readers begin.
-    pub(super) start: u64,
+    pub(in crate::log::tests) start: u64,
     /// Said to be durable: the log never begins below this again.
-    pub(super) durable_start: u64,
+    pub(in crate::log::tests) durable_start: u64,
     /// One past the last offset that may be there.
-    pub(super) end: u64,
+    pub(in crate::log::tests) end: u64,
     /// Appended without an error: survives the end of the process.
-    pub(super) acknowledged: u64,
+    pub(in crate::log::tests) acknowledged: u64,
     /// Said to be durable: survives a power cut.
-    pub(super) durable: u64,
+    pub(in crate::log::tests) durable: u64,
     /// A change was begun and not seen to end; until the log is opened again it may have come to this, or part of the way.
-    pub(super) unsettled: Option<Unsettled>,
+    pub(in crate::log::tests) unsettled: Option<Unsettled>,
     /// Followers may have left offsets out.
-    pub(super) gaps: bool,
+    pub(in crate::log::tests) gaps: bool,
+    /// Something failed that may have moved the front before.
+    pub(in crate::log::tests) front_may_move: bool,
+    pub(in crate::log::tests::model) commits: Commits,
 }
 
 /// What a change that was interrupted aimed at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unsettled {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::log::tests) enum Unsettled {
     /// The log ends here, or at a batch behind it.
     CutTo(u64),
     /// The log is empty and begins here, or is a front part of what it was.
@@ -77,7 +81,7 @@ pub(super) enum Unsettled {
 }
 
 impl Expected {
-    pub(super) fn push(&mut self, base: u64, batch: &[Kept]) {
+    pub(in crate::log::tests) fn push(&mut self, base: u64, batch: &[Kept]) {
         for (offset, kept) in (base..).zip(batch) {
             self.records.insert(offset, kept.clone());
             self.end = offset + 1;
@@ -86,7 +90,7 @@ impl Expected {
     }
 
     /// Everything from `end` on is gone.
-    pub(super) fn cut(&mut self, end: u64) {
+    pub(in crate::log::tests) fn cut(&mut self, end: u64) {
         let behind = self.batches.split_off(&(end + 1));
         self.records.split_off(&end);
         self.end = end;
@@ -96,7 +100,7 @@ impl Expected {
     }
 
     /// What the log says of itself, which must never be less than what it said before.
-    pub(super) fn note_synced(&mut self, log: &Log) {
+    pub(in crate::log::tests) fn note_synced(&mut self, log: &Log) {
         let synced = log.synced_offset().value();
         let end = match self.unsettled {
             Some(Unsettled::ResetTo(start)) => self.end.max(start),
@@ -114,19 +118,21 @@ impl Expected {
     }
 
     /// After an opening: `at_least` must be there, and nothing but what was handed in, in order, whole batches only.
-    pub(super) fn check_recovered(&mut self, log: &Log, at_least: u64) {
+    pub(in crate::log::tests) fn check_recovered(&mut self, log: &Log, at_least: u64) {
         let (start, end) = (log.log_start_offset().value(), log.log_end_offset().value());
         assert_eq!(log.synced_offset(), log.log_end_offset(), "what was found was made durable");
         assert!(log.recovery_report().damage.is_empty(), "{:?}", log.recovery_report());
         let unsettled = self.unsettled.take();
+        let front_may_move = std::mem::take(&mut self.front_may_move);
+        self.commits.check(log);
         if unsettled == Some(Unsettled::ResetTo(start)) && end == start {
-            *self = Expected { gaps: self.gaps, ..Expected::at(start) };
+            *self = self.begun_at(start);
             return;
         }
         let latest_start = match unsettled {
             Some(Unsettled::StartAt(start)) => self.start.max(start),
             // It may have been on its way when the power went.
-            _ if log.shared().config.read().retains_less_than_all() => self.end.max(self.start),
+            _ if front_may_move && log.shared().config.read().retains_less_than_all() => self.end.max(self.start),
             _ => self.start,
         };
         assert!(start >= self.durable_start, "the log begins at {start}, but {} was durable", self.durable_start);
@@ -154,17 +160,27 @@ impl Expected {
         self.check_content(log, end);
     }
 
-    fn at(start: u64) -> Expected {
-        Expected { start, durable_start: start, end: start, acknowledged: start, durable: start, ..Expected::default() }
+    /// Everything was made durable, at both ends, and the log was opened again.
+    pub(in crate::log::tests) fn note_clean_close(&mut self) {
+        self.durable = self.end;
+        self.durable_start = self.start;
+        self.commits.note_sync();
+    }
+
+    /// The same log, empty from here on.
+    fn begun_at(&self, start: u64) -> Expected {
+        let (gaps, commits) = (self.gaps, self.commits.clone());
+        let (durable_start, end, acknowledged, durable) = (start, start, start, start);
+        Expected { start, durable_start, end, acknowledged, durable, gaps, commits, ..Expected::default() }
     }
 
     /// The log was emptied, durably, and begins here.
-    pub(super) fn reset(&mut self, start: u64) {
-        *self = Expected { gaps: self.gaps, ..Expected::at(start) };
+    pub(in crate::log::tests) fn reset(&mut self, start: u64) {
+        *self = self.begun_at(start);
     }
 
     /// Offset and record of all that lies between two offsets.
-    pub(super) fn between(&self, from: u64, end: u64) -> Vec<(u64, Kept)> {
+    pub(in crate::log::tests) fn between(&self, from: u64, end: u64) -> Vec<(u64, Kept)> {
         if from >= end {
             return Vec::new();
         }
@@ -172,7 +188,7 @@ impl Expected {
     }
 
     /// Every record below `end`, forwards and backwards.
-    pub(super) fn check_content(&self, log: &Log, end: u64) {
+    pub(in crate::log::tests) fn check_content(&self, log: &Log, end: u64) {
         let expected = self.between(self.start, end);
         let range = || offset(self.start)..offset(end.max(self.start));
         let forwards: Vec<(u64, Kept)> = log
@@ -191,7 +207,7 @@ impl Expected {
     }
 
     /// Every offset is found by lookup, in the batch that holds it.
-    pub(super) fn check_lookups(&self, log: &Log, end: u64) {
+    pub(in crate::log::tests) fn check_lookups(&self, log: &Log, end: u64) {
         for wanted in self.start..end {
             let slice = log.read(offset(wanted), 1).expect("the offset lies in the log");
             let Some((first, kept)) = self.records.range(wanted..end).next() else {
@@ -216,7 +232,7 @@ impl Expected {
     }
 
     /// A range somewhere, as a user would read it.
-    pub(super) fn check_range(&self, log: &Log, chance: &mut Chance) -> crate::error::Result<()> {
+    pub(in crate::log::tests) fn check_range(&self, log: &Log, chance: &mut Chance) -> crate::error::Result<()> {
         let end = log.log_end_offset().value();
         let from = self.start + chance.below(end.saturating_sub(self.start) + 1);
         let to = from + chance.below(end.saturating_sub(from) + 1);
@@ -252,6 +268,6 @@ impl Expected {
     }
 }
 
-pub(super) fn offset(number: u64) -> Offset {
+pub(in crate::log::tests) fn offset(number: u64) -> Offset {
     Offset::new(number)
 }

@@ -1,7 +1,7 @@
 //! What readers hold: slices that must read the same whatever becomes of their segments, and iterators that must give
 //! records whole, in order, as they were or as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 
@@ -40,6 +40,8 @@ impl Receiver {
 pub(super) struct Held {
     slices: Vec<(LogSlice, Vec<(u64, Kept)>)>,
     iterators: Vec<HeldIterator>,
+    /// What was in the log after any step since the first of them was made.
+    ever: HashSet<(u64, Kept)>,
 }
 
 #[derive(Debug)]
@@ -90,18 +92,24 @@ impl Held {
                 Err(error) => assert!(may_fail, "a slice is unreadable: {error}"),
             }
         }
-        self.iterators.retain_mut(|held| held.step(expected));
+        if self.iterators.is_empty() {
+            self.ever.clear();
+            return;
+        }
+        self.ever.extend(expected.records.iter().map(|(offset, kept)| (*offset, kept.clone())));
+        let ever = &self.ever;
+        self.iterators.retain_mut(|held| held.step(ever));
     }
 }
 
 impl HeldIterator {
     /// One record further. `false` at the end, and behind an error.
-    fn step(&mut self, expected: &Expected) -> bool {
+    fn step(&mut self, ever: &HashSet<(u64, Kept)>) -> bool {
         let Some(Ok(record)) = self.records.next() else { return false };
         let (at, kept) = (record.offset().value(), Kept::of(&record));
         assert!(self.last.is_none_or(|last| at > last), "offsets rise: {:?}, then {at}", self.last);
-        let known = [self.then.get(&at), expected.records.get(&at)];
-        assert!(known.contains(&Some(&kept)), "the record at {at} was never in the log: {kept:?}");
+        let was_there = self.then.get(&at) == Some(&kept) || ever.contains(&(at, kept.clone()));
+        assert!(was_there, "the record at {at} was never in the log: {kept:?}");
         self.last = Some(at);
         true
     }

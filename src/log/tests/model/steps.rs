@@ -1,6 +1,7 @@
 //! The changes that a sequence makes, at either end of the log, and what each must come to.
 
 use super::Step;
+use super::commits::NAME;
 use super::draw::draw_batch;
 use super::expected::{Kept, Unsettled, offset};
 use super::world::World;
@@ -13,8 +14,13 @@ impl World<'_> {
     pub(super) fn append(&mut self, step: Step) {
         let now = self.now();
         let batches = if step == Step::AppendEncoded { 1 + self.chance.index(3) } else { 1 };
-        let mut batches: Vec<Vec<Kept>> =
-            (0..batches).map(|_| draw_batch(&mut self.chance, self.options.largest_value, now)).collect();
+        let batches = (0..batches).map(|_| draw_batch(&mut self.chance, self.options.largest_value, now)).collect();
+        self.append_batches(step, batches);
+    }
+
+    /// Hands in one batch, or several at once if they are encoded.
+    pub(in crate::log::tests) fn append_batches(&mut self, step: Step, mut batches: Vec<Vec<Kept>>) {
+        let now = self.now();
         let before = (self.log.log_end_offset(), self.log.stats().failed);
         let appended = self.hand_in(step, &batches, now);
         self.follow_start();
@@ -27,12 +33,15 @@ impl World<'_> {
                 assert_eq!(appended.base_offset(), offset(self.expected.end), "offsets follow each other");
                 batches.iter().for_each(|batch| self.expected.push(self.expected.end, batch));
                 self.note_acknowledged(appended);
+                if step == Step::AppendAndCommit {
+                    self.expected.commits.acknowledge();
+                }
                 if step == Step::AppendSynced {
                     assert!(self.log.synced_offset() >= appended.next_offset());
                     self.expect_nothing_at_risk();
                 }
             }
-            Err(Error::Failed { .. }) if !before.1 => {
+            Err(Error::Failed { .. }) if !before.1 && self.log.stats().failed => {
                 batches.iter().for_each(|batch| self.expected.push(self.expected.end, batch));
             }
             Err(_) => assert_eq!(self.log.log_end_offset(), before.0, "{appended:?} changed something"),
@@ -50,6 +59,12 @@ impl World<'_> {
         let headers: Vec<Vec<_>> = batches[0].iter().map(Kept::header_pairs).collect();
         let records: Vec<_> = batches[0].iter().zip(&headers).map(|(kept, headers)| kept.record(headers)).collect();
         match step {
+            Step::AppendAndCommit => {
+                // Everything before these records was dealt with.
+                let commit = self.expected.end;
+                self.expected.commits.hand_in(commit);
+                self.log.append_and_commit(&AppendOptions::default(), &records, &[(NAME, offset(commit))])
+            }
             Step::Append => self.log.append(&records),
             Step::AppendSynced => self.log.append_with(&AppendOptions::default().sync(true), &records),
             Step::AppendBuilt => {
@@ -76,20 +91,28 @@ impl World<'_> {
     /// What another log had, offsets and all, some of them left out.
     pub(super) fn append_as_follower(&mut self) {
         let now = self.now();
-        let before = (self.log.log_end_offset(), self.log.stats().failed);
         let mut due = self.expected.end;
         let mut batches = Vec::new();
-        let mut encoded = Vec::new();
         for _ in 0..1 + self.chance.index(3) {
             due += if self.chance.one_in(3) { self.chance.below(9) } else { 0 };
-            let mut batch = draw_batch(&mut self.chance, self.options.largest_value, now);
-            let mut bytes = self.encode(&batch, now);
-            set_base_offset(&mut bytes, offset(due));
-            encoded.extend_from_slice(&bytes);
-            batch.iter_mut().for_each(|kept| kept.timestamp = kept.timestamp.or(Some(now)));
+            let batch = draw_batch(&mut self.chance, self.options.largest_value, now);
             let base = due;
             due += u64::try_from(batch.len()).expect("a short batch");
             batches.push((base, batch));
+        }
+        self.follow(batches);
+    }
+
+    /// Takes over batches with their base offsets.
+    pub(in crate::log::tests) fn follow(&mut self, mut batches: Vec<(u64, Vec<Kept>)>) {
+        let now = self.now();
+        let before = (self.log.log_end_offset(), self.log.stats().failed);
+        let mut encoded = Vec::new();
+        for (base, batch) in &mut batches {
+            let mut bytes = self.encode(batch, now);
+            set_base_offset(&mut bytes, offset(*base));
+            encoded.extend_from_slice(&bytes);
+            batch.iter_mut().for_each(|kept| kept.timestamp = kept.timestamp.or(Some(now)));
         }
         let appended = self.log.append_as_follower(&encoded);
         self.follow_start();
@@ -124,6 +147,10 @@ impl World<'_> {
     pub(super) fn truncate_to(&mut self) {
         let span = self.expected.end.saturating_sub(self.expected.start);
         let cut = self.expected.start + self.chance.below(span + 2);
+        self.cut_to(cut);
+    }
+
+    pub(in crate::log::tests) fn cut_to(&mut self, cut: u64) {
         let outcome = self.log.truncate_to(offset(cut));
         if cut >= self.expected.end {
             return self.judge(outcome);
@@ -134,6 +161,10 @@ impl World<'_> {
     pub(super) fn truncate_to_batch(&mut self) {
         let span = self.expected.end.saturating_sub(self.expected.start);
         let asked = self.expected.start + self.chance.below(span + 2);
+        self.cut_to_batch(asked);
+    }
+
+    pub(in crate::log::tests) fn cut_to_batch(&mut self, asked: u64) {
         let outcome = self.log.truncate_to_batch(offset(asked));
         if asked >= self.expected.end {
             return self.judge(outcome.map(drop));
@@ -148,6 +179,7 @@ impl World<'_> {
     }
 
     fn settle_cut(&mut self, cut: u64, outcome: Result<()>) {
+        self.expected.commits.note_cut();
         match &outcome {
             Ok(()) => {
                 let end = self.log.log_end_offset().value();
@@ -175,7 +207,12 @@ impl World<'_> {
 
     pub(super) fn reset_to(&mut self) {
         let start = self.expected.end.saturating_sub(8) + self.chance.below(40);
+        self.begin_anew(start);
+    }
+
+    pub(in crate::log::tests) fn begin_anew(&mut self, start: u64) {
         let outcome = self.log.reset_to(offset(start));
+        self.expected.commits.note_cut();
         match &outcome {
             Ok(()) => {
                 self.expected.reset(start);
@@ -194,6 +231,10 @@ impl World<'_> {
     pub(super) fn delete_records_before(&mut self) {
         let span = self.expected.end.saturating_sub(self.expected.start);
         let start = self.expected.start + self.chance.below(span + 1);
+        self.delete_before(start);
+    }
+
+    pub(in crate::log::tests) fn delete_before(&mut self, start: u64) {
         let outcome = self.log.delete_records_before(offset(start));
         match &outcome {
             Ok(now) => {
@@ -209,7 +250,7 @@ impl World<'_> {
         self.judge(outcome.map(drop));
     }
 
-    pub(super) fn delete_old_segments(&mut self) {
+    pub(in crate::log::tests) fn delete_old_segments(&mut self) {
         let outcome = self.log.delete_old_segments(self.now());
         self.follow_start();
         if outcome.as_ref().is_ok_and(|deleted| deleted.segments > 0) {
