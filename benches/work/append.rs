@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kstore::{BatchBuilder, Compression, Log, LogConfig, Record};
+use kstore::{BatchBuilder, Compression, Log, LogConfig, Record, WriteMode};
 
 use super::{Cost, Outcome, Work};
 
@@ -26,6 +26,14 @@ pub(super) struct Append {
     /// What the bare calls write a batch.
     plain: Vec<u8>,
     checksummed: bool,
+    write_mode: WriteMode,
+}
+
+impl Append {
+    /// The same, in another write mode.
+    pub(super) fn in_mode(self, write_mode: WriteMode) -> Append {
+        Append { write_mode, ..self }
+    }
 }
 
 /// One record a call; the bare calls write its payload.
@@ -39,6 +47,7 @@ pub(super) fn single(dir: &Path, value_bytes: usize, records: u64) -> Append {
         batches: records,
         segment_bytes: records * (value_bytes as u64 + OVERHEAD_BYTES) / SEGMENTS,
         checksummed: false,
+        write_mode: WriteMode::Write,
     }
 }
 
@@ -58,6 +67,7 @@ pub(super) fn batches(dir: &Path, batch_bytes: usize, total_bytes: u64) -> Outco
         segment_bytes: total_bytes / SEGMENTS,
         plain: super::scan::varied_bytes(builder.size_bytes()),
         checksummed: true,
+        write_mode: WriteMode::Write,
     })
 }
 
@@ -83,7 +93,11 @@ impl Work for Append {
 
     fn kstore(&mut self) -> Outcome<Cost> {
         let dir = tempfile::tempdir_in(&self.dir)?;
-        let log = Log::open(dir.path().join("log"), LogConfig::default().segment_bytes(self.segment_bytes))?;
+        let config = LogConfig::default().segment_bytes(self.segment_bytes).write_mode(self.write_mode);
+        let log = Log::open(dir.path().join("log"), config)?;
+        if let Some(reason) = log.stats().not_mapped {
+            return Err(format!("nothing is mapped here: {reason:?}").into());
+        }
         let records: Vec<Record<'_>> = self.values.chunks_exact(self.value_bytes).map(Record::value).collect();
         // The first append of a session notes durably that the log is in use: once, and not part of the pace.
         let first = log.append(&records)?;

@@ -7,6 +7,8 @@
 use std::error::Error;
 use std::path::Path;
 
+use kstore::WriteMode;
+
 mod append;
 mod cost;
 mod durable;
@@ -108,6 +110,22 @@ pub(crate) const ROWS: &[Row] = &[
         work: "append, one 1 KiB record a call",
         against: "`write` of the payload",
         make: |dir, scale| Ok(Box::new(append::single(dir, 1 << 10, scale.pick(4_000, 100_000)))),
+    },
+    Row {
+        name: "append_1_mapped",
+        work: "append, one 100-byte record a call, `WriteMode::Mapped`",
+        against: "`write` of the payload",
+        make: |dir, scale| {
+            Ok(Box::new(append::single(dir, 100, scale.pick(4_000, 200_000)).in_mode(WriteMode::Mapped)))
+        },
+    },
+    Row {
+        name: "append_1_1k_mapped",
+        work: "append, one 1 KiB record a call, `WriteMode::Mapped`",
+        against: "`write` of the payload",
+        make: |dir, scale| {
+            Ok(Box::new(append::single(dir, 1 << 10, scale.pick(4_000, 100_000)).in_mode(WriteMode::Mapped)))
+        },
     },
     Row {
         name: "append_batch_16k",

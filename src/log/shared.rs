@@ -56,10 +56,11 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// With the writer mutex held: nobody else adds meanwhile, so that reading and writing need not be one step.
     pub(super) fn note_append(&self, records: u64, batches: u64, bytes: u64) {
-        self.records.fetch_add(records, Ordering::Relaxed);
-        self.batches.fetch_add(batches, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        for (counter, more) in [(&self.records, records), (&self.batches, batches), (&self.bytes, bytes)] {
+            counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        }
     }
 
     /// `appended` is the count of bytes and records as of the sync's capture.
@@ -132,8 +133,11 @@ impl Shared {
         Offset::new(self.written_end.load(Ordering::Acquire))
     }
 
+    /// With the writer mutex held, under which alone it changes.
     pub(super) fn raise_written_end(&self, end: Offset) {
-        self.written_end.fetch_max(end.value(), Ordering::Release);
+        if end > self.written_end() {
+            self.written_end.store(end.value(), Ordering::Release);
+        }
     }
 
     /// With the writer mutex held, and before what waits for more is told.

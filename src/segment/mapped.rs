@@ -20,6 +20,9 @@ use super::file::LogFile;
 
 /// Windows end at a multiple of this, so that no page lies in two of them.
 const PAGE_BYTES: u64 = 4096;
+/// The first window of a segment, in bytes; each is twice as long as the one before it, up to what is configured. So appends
+/// are soon stored into a map, and a small log does not take room for a large one.
+const FIRST_WINDOW_BYTES: u64 = 256 << 10;
 /// After a window found no room, so much is appended by other means before the next is asked for, in bytes.
 const RETRY_BYTES: u64 = 1 << 20;
 
@@ -90,6 +93,8 @@ pub(super) struct MappedTail {
     window: Option<Window>,
     /// Where the window that was asked for last ends.
     asked_to: Position,
+    /// How long the next one is to be.
+    next_bytes: u64,
     /// Nothing is asked for below.
     not_before: Position,
     refused: Option<NotMapped>,
@@ -109,6 +114,7 @@ impl MappedTail {
             desk: Arc::default(),
             window: None,
             asked_to: Position::ZERO,
+            next_bytes: FIRST_WINDOW_BYTES,
             not_before: Position::ZERO,
             refused: None,
             has_order: false,
@@ -134,8 +140,8 @@ impl MappedTail {
         std::mem::take(&mut self.has_order)
     }
 
-    /// The window that holds so many bytes at the log end, if it is at hand. Else the next one is asked for: as long as
-    /// `window_bytes`, and not beyond `limit`.
+    /// The window that holds so many bytes at the log end, if it is at hand. Else the next one is asked for: at most
+    /// `window_bytes` long, and not beyond `limit`.
     #[inline]
     pub(super) fn window(&mut self, at: Position, len: u64, window_bytes: u64, limit: u64) -> Option<&mut Window> {
         if !self.holds(at, len) {
@@ -163,9 +169,11 @@ impl MappedTail {
             self.has_order |= desk.spent.is_some();
         }
         let start = self.window.as_ref().map_or(at, |window| at.max(window.end()));
-        let end = start.value().saturating_add(window_bytes).next_multiple_of(PAGE_BYTES).min(limit);
+        let bytes = self.next_bytes.min(window_bytes);
+        let end = start.value().saturating_add(bytes).next_multiple_of(PAGE_BYTES).min(limit);
         if start >= self.asked_to && start >= self.not_before && start.value() < end {
             self.asked_to = Position::new(end);
+            self.next_bytes = self.next_bytes.saturating_mul(2).min(window_bytes.max(FIRST_WINDOW_BYTES));
             self.has_order = true;
             desk.wanted = Some((start, self.asked_to));
         }
@@ -191,6 +199,7 @@ impl MappedTail {
     pub(super) fn unmap(&mut self) -> Option<Window> {
         self.desk.clear();
         self.asked_to = Position::ZERO;
+        self.next_bytes = FIRST_WINDOW_BYTES;
         self.window.take()
     }
 }

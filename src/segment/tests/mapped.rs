@@ -124,7 +124,7 @@ fn a_segment_whose_blocks_a_copy_shares_is_written_by_calls() {
     assert_eq!(place.log(0), [batch(0, &[0, 1]), batch(2, &[0, 1])].concat());
 }
 
-// Row 11b of the rules: a store that a panic interrupted left bytes of its batch behind the log end.
+// A panic in the middle of a store leaves bytes of its batch behind the log end, which no crash may bring back (rule 11b).
 #[test]
 fn a_store_that_was_interrupted_is_taken_back_durably_before_the_next_append() {
     let place = Place::new();
