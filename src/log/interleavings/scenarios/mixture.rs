@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{LogConfig, SyncPolicy, Worker, WriteMode};
+use crate::error::Error;
 use crate::slice::LogSlice;
 
 use super::world::{World, at, number, small};
@@ -76,10 +77,16 @@ pub(super) fn slices() {
     let mut crew = Crew::default();
     crew.does(&world, |world| {
         let from = at(choice(4));
-        if let Ok(slice) = world.log.read(from, 1 << 20) {
-            let before = content(&slice);
-            drop(world.append(false));
-            assert_eq!(before, content(&slice), "from {from}");
+        match world.log.read(from, 1 << 20) {
+            Ok(slice) => {
+                let before = content(&slice);
+                drop(world.append(false));
+                assert_eq!(before, content(&slice), "from {from}");
+                let is_cut = world.facts().lowest_cut() <= from.value();
+                assert!(!slice.is_empty() || is_cut, "nothing at {from}");
+            }
+            Err(Error::OffsetOutOfRange { start, end, .. }) => assert!(from < start || from > end, "{from}"),
+            Err(error) => panic!("{error} at {from}"),
         }
     });
     crew.does(&world, |world| {

@@ -44,7 +44,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    fn lowest_cut(&self) -> u64 {
+    pub(super) fn lowest_cut(&self) -> u64 {
         self.cuts.iter().copied().min().unwrap_or(u64::MAX)
     }
 }
