@@ -45,10 +45,10 @@ pub(crate) struct Place {
     pub(crate) segment: Arc<Segment>,
     pub(crate) handles: Arc<Handles>,
     pub(crate) walk: Walk,
+    /// Where the next segment begins, if there was one when this one was entered. No batch here reaches it.
+    next_base: Option<Offset>,
     /// Of the log's openings, the one that this place was entered in.
     generation: u64,
-    /// Damage was passed over in this segment, so that offsets alone do not tell what belongs to it.
-    behind_damage: bool,
 }
 
 impl Cursor {
@@ -201,7 +201,10 @@ impl Cursor {
                 continue;
             }
             place.check_known_damage(from)?;
-            match place.peek(&self.core) {
+            match place.walk.peek() {
+                Ok(Some(header)) if place.next_base.is_some_and(|next| header.last_offset() >= next) => {
+                    return Err(outside_segment(&place.segment, &place.walk, &header));
+                }
                 Ok(Some(header)) if header.last_offset() < from => place.walk.pass(&header),
                 Ok(Some(header)) if first_offset(&header) >= end && !header.is_legacy() => {
                     self.check_is_last(&header, end)?;
@@ -245,10 +248,7 @@ impl Cursor {
     fn check_is_last(&self, header: &BatchHeader, end: Offset) -> Result<()> {
         let Some(Place { segment, walk, .. }) = &self.place else { return Ok(()) };
         match self.core.segment_after(segment.base()) {
-            Some(next) if next.base() < end => {
-                let (found, base) = (header.last_offset().to_disk(), segment.base().to_disk());
-                Err(walk.scan().corrupt(Corruption::OffsetOutsideSegment { found, base }))
-            }
+            Some(next) if next.base() < end => Err(outside_segment(segment, walk, header)),
             _ => Ok(()),
         }
     }
@@ -296,7 +296,8 @@ impl Cursor {
         };
         let scan = segment.scan_towards(&handles, self.from)?;
         let walk = Walk::new(scan, segment.base(), self.core.gaps_allowed());
-        self.place = Some(Place { segment, handles, walk, generation, behind_damage: false });
+        let next_base = next_base(&self.core, &segment);
+        self.place = Some(Place { segment, handles, walk, next_base, generation });
         Ok(())
     }
 
@@ -321,7 +322,8 @@ impl Cursor {
         if due > segment.base() {
             walk.resume_at(Position::ZERO, due);
         }
-        self.place = Some(Place { segment, handles, walk, generation, behind_damage: false });
+        let next_base = next_base(&self.core, &segment);
+        self.place = Some(Place { segment, handles, walk, next_base, generation });
         Ok(())
     }
 
@@ -379,9 +381,8 @@ impl Cursor {
 
     fn try_go_on_behind(&mut self) -> Result<()> {
         let mut due = self.from;
-        if let Some(Place { segment, walk, behind_damage, .. }) = &mut self.place {
+        if let Some(Place { segment, walk, .. }) = &mut self.place {
             due = walk.due();
-            *behind_damage = true;
             if let Some(known) = segment.damage_around(walk.position())
                 && known.next_offset > due
             {
@@ -403,20 +404,6 @@ impl Cursor {
 }
 
 impl Place {
-    /// The header at this place. Behind damage offsets may be missing, but none may come that the next segment has: a
-    /// write that went astray can bring sound batches of another segment.
-    fn peek(&mut self, core: &Core) -> Result<Option<BatchHeader>> {
-        let Some(header) = self.walk.peek()? else { return Ok(None) };
-        if self.behind_damage
-            && let Some(next) = core.segment_after(self.segment.base())
-            && header.last_offset() >= next.base()
-        {
-            let (found, base) = (header.last_offset().to_disk(), self.segment.base().to_disk());
-            return Err(self.walk.scan().corrupt(Corruption::OffsetOutsideSegment { found, base }));
-        }
-        Ok(Some(header))
-    }
-
     /// The batch at this place, if the segment is known to be damaged here and its header is whole all the same.
     fn take_damaged(&mut self, limits: DecodeLimits) -> Option<StoredBatch> {
         self.segment.damage_at(self.walk.position())?;
@@ -439,6 +426,17 @@ impl Place {
         self.walk.resume_at(end, next_offset);
         Ok(())
     }
+}
+
+/// A batch whose offsets are those of a later segment, which its checksum does not know.
+pub(super) fn outside_segment(segment: &Segment, walk: &Walk, header: &BatchHeader) -> Error {
+    let (found, base) = (header.last_offset().to_disk(), segment.base().to_disk());
+    walk.scan().corrupt(Corruption::OffsetOutsideSegment { found, base })
+}
+
+/// Where the segment after this one begins.
+pub(super) fn next_base(core: &Core, segment: &Segment) -> Option<Offset> {
+    core.segment_after(segment.base()).map(|next| next.base())
 }
 
 /// Whether a segment is still the log's own.

@@ -13,7 +13,7 @@ use crate::record::{BatchHeader, DecodeLimits, StoredRecord, StoredRecordsRevers
 use crate::segment::{Handles, Scanner, Segment};
 use crate::slice::{StoredBatch, Walk, first_offset};
 
-use super::cursor::{is_current, open};
+use super::cursor::{is_current, next_base, open, outside_segment};
 use crate::log::ReadUpTo;
 use crate::log::core::Core;
 
@@ -207,7 +207,8 @@ impl RecordsReversed {
             answer => answer?,
         };
         let gaps_allowed = self.core.gaps_allowed();
-        self.descent = Some(Descent::new(segment, handles, gaps_allowed, self.from, self.end, above)?);
+        let next_base = next_base(&self.core, &segment);
+        self.descent = Some(Descent::new(segment, handles, gaps_allowed, self.from, self.end, above, next_base)?);
         Ok(true)
     }
 
@@ -253,6 +254,7 @@ impl Descent {
         from: Offset,
         end: Offset,
         above: Option<Offset>,
+        next_base: Option<Offset>,
     ) -> Result<Descent> {
         let ceiling = segment.published();
         let mut descent = Descent {
@@ -267,7 +269,7 @@ impl Descent {
             bottom: ceiling,
             bottom_offset: Some(end),
             above,
-            next_base: above,
+            next_base,
             window: Vec::new(),
             window_start: ceiling,
         };
@@ -363,18 +365,15 @@ impl Descent {
             return Ok(Some(Mark { part, found: Found::Damage(error) }));
         }
         match walk.peek() {
-            Ok(Some(header)) if first_offset(&header) >= self.end && !header.is_legacy() => {
-                if self.next_base.is_none_or(|next| next >= self.end) {
-                    return Ok(None);
-                }
-                // A later segment begins below the end, so that this is no end but a wrong offset.
-                let (found, base) = (header.last_offset().to_disk(), self.segment.base().to_disk());
-                let error = walk.scan().corrupt(Corruption::OffsetOutsideSegment { found, base });
+            // A later segment begins below its end, so that this is no end but a wrong offset.
+            Ok(Some(header)) if self.next_base.is_some_and(|next| header.last_offset() >= next) => {
+                let error = outside_segment(&self.segment, walk, &header);
                 if !walk.step_over()? {
                     walk.resume_at(self.ceiling, walk.due());
                 }
                 Ok(Some(Mark { part, found: Found::Damage(error) }))
             }
+            Ok(Some(header)) if first_offset(&header) >= self.end && !header.is_legacy() => Ok(None),
             Ok(Some(header)) => {
                 walk.pass(&header);
                 Ok(Some(Mark { part, found: Found::Batch(header) }))

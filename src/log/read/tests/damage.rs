@@ -112,6 +112,29 @@ fn a_base_offset_that_breaks_the_order_is_damage() {
     assert!(reasons(&error));
 }
 
+/// Fuzzing found that a reader took the offset, 240 records further on, for its own, and was at the end: the segments in
+/// between were passed over without a word.
+#[test]
+fn a_base_offset_that_lies_in_a_later_segment_is_damage_where_gaps_are_allowed_too() {
+    for claimed in [130, 357] {
+        let mut fixture = Fixture::with_gaps();
+        fixture.fill();
+        let batch = fixture.batch_of(117);
+        let mut file = fixture.disk.read_file(fixture.path(&batch)).unwrap();
+        let start = usize::try_from(batch.position.value()).unwrap();
+        set_base_offset(&mut file[start..], at(claimed));
+        fixture.disk.write_file(fixture.path(&batch), file);
+        let error = fixture.reader().records(..).unwrap().find_map(Result::err).unwrap();
+        assert!(is_at(&error, &fixture, &batch), "{error}");
+        assert!(matches!(error, Error::Corrupt { reason: Corruption::OffsetOutsideSegment { .. }, .. }), "{error}");
+        assert_eq!(skipping(&fixture.reader()), without(0..360, 117..120));
+        assert_eq!(skipping_backwards(&fixture.reader()), without(0..360, 117..120));
+        // Nor is it where a range ends before.
+        let range = fixture.reader().records(at(110)..at(119)).unwrap();
+        assert_eq!(offsets(range).last(), Some(&None));
+    }
+}
+
 #[test]
 fn the_batches_iterator_gives_a_damaged_batch_and_then_says_what_is_wrong() {
     let mut fixture = Fixture::new();
