@@ -345,7 +345,7 @@ impl LogConfig {
 
     /// Without a thread, windows of a size, each prepared by the append that asks for it: for tests that must run alike each
     /// time.
-    #[cfg(test)]
+    #[cfg(any(fuzzing, test))]
     pub(crate) fn windows_at_once(self, window_bytes: u64) -> LogConfig {
         LogConfig { window_bytes, appends_prepare_windows: true, ..self }
     }

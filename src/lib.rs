@@ -64,7 +64,7 @@ pub mod docs;
 mod epoch;
 mod error;
 mod fs;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 #[allow(

@@ -1,10 +1,11 @@
 //! Feeds any bytes to recovery as a whole directory: opened for reading, for writing, and again after a clean close.
 //!
-//! Which bytes become which files says `kstore::fuzzing`, which exists only under `--cfg fuzzing`. The indexes alone
-//! have a target of their own.
+//! Which bytes become which files says the door. The indexes alone have a target of their own. The door that it goes
+//! through, `kstore::fuzzing`, exists only under `--cfg fuzzing`.
 
 #![no_main]
 
+use kstore_fuzz::METER;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| kstore::fuzzing::recover(bytes));
+fuzz_target!(|bytes: &[u8]| kstore::fuzzing::recover(bytes, METER));

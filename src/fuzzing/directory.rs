@@ -12,6 +12,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Meter;
+use super::batch::mend_batches;
+use super::state::mend_slots;
 use crate::config::{LogConfig, OnDamage, Worker, WriteMode};
 use crate::error::{Error, Result};
 use crate::fs::{Env, sim::SimDisk};
@@ -39,18 +42,25 @@ const NAMES: [&str; 16] = [
     "leader-epoch-checkpoint",
     "00000000002147483650.log",
 ];
-/// The bytes of a slot of the state that are in use, where its checksum stands, and where the second slot begins.
-const STATE_SLOT: (usize, usize, usize) = (176, 16, 1536);
+/// What an opening may take, the simulated files that it makes included: a segment of allocated room in both of the
+/// disk's two states is most of it.
+const OPENING_BYTES: usize = 8 << 20;
+/// What it may take for each byte of the input.
+const OPENING_FACTOR: usize = 64;
 
-pub(super) fn open_close_and_open_again(bytes: &[u8]) {
+/// Opens a directory that the bytes describe: for reading, for writing, and again.
+pub fn recover(bytes: &[u8], meter: Meter) {
     let disk = SimDisk::in_memory(1);
     let env = Env::sim(&disk);
     let Some(config) = plant(&disk, bytes) else { return };
     let before = files(&disk);
-    let readable = Log::open_read_only_in(&env, Path::new(DIR)).map(|reader| read(&reader));
+    let most = OPENING_BYTES + OPENING_FACTOR * bytes.len();
+    let readable = meter.within(most, || Log::open_read_only_in(&env, Path::new(DIR)));
+    let readable = readable.map(|reader| read(&reader));
     assert!(before == files(&disk), "opening for reading changed a file");
 
-    let Ok(log) = Log::open_in(&env, Path::new(DIR), config.clone()) else { return };
+    let opened = meter.within(most, || Log::open_in(&env, Path::new(DIR), config.clone()));
+    let Ok(log) = opened else { return };
     let opened = read(&log.reader());
     let report = log.recovery_report();
     if let Ok((records, _)) = &readable
@@ -94,7 +104,7 @@ fn plant(disk: &SimDisk, bytes: &[u8]) -> Option<LogConfig> {
         let mut content = content.to_vec();
         let (name, mend) = (NAMES[usize::from(name & 0x0f)], name & 0x80 != 0);
         if mend {
-            if name == STATE { mend_state(&mut content) } else { super::mend_batches(&mut content) }
+            if name == STATE { mend_slots(&mut content) } else { mend_batches(&mut content) }
         }
         disk.write_file(Path::new(DIR).join(name), content);
     }
@@ -187,14 +197,4 @@ fn read(reader: &Reader) -> (Vec<StoredRecord>, Option<Error>) {
 fn files(disk: &SimDisk) -> BTreeMap<OsString, Vec<u8>> {
     let names = disk.list(DIR).into_iter().filter(|name| name != LOCK);
     names.filter_map(|name| disk.read_file(Path::new(DIR).join(&name)).map(|content| (name, content))).collect()
-}
-
-/// Makes the checksums of both slots right.
-fn mend_state(bytes: &mut [u8]) {
-    let (used, crc_at, second) = STATE_SLOT;
-    for start in [0, second] {
-        let Some(slot) = bytes.get_mut(start..start + used) else { return };
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&slot[..crc_at]), &slot[crc_at + 4..]);
-        slot[crc_at..crc_at + 4].copy_from_slice(&crc.to_be_bytes());
-    }
 }

@@ -53,11 +53,21 @@ mod worker;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+/// The model that the unit tests run by chance, for inputs of the fuzzers.
+#[cfg(all(fuzzing, not(test)))]
+#[allow(dead_code, unused_imports, reason = "chance chooses in the unit tests only")]
+pub(crate) mod tests {
+    mod bench;
+    pub(crate) mod model;
+    mod properties;
+}
 
 pub use self::core::ReadUpTo;
 pub use append::{AppendOptions, Appended};
 pub use check::{Checked, Finding, FindingKind, IntegrityReport, Severity};
+#[cfg(any(fuzzing, test))]
+pub(crate) use cursors::value_again as cursor_value_again;
 pub use cursors::{CursorCommit, CursorInfo, NamedCursor, OnReset};
 pub use read::Reader;
 pub use read::records::{Batches, Records};

@@ -38,6 +38,8 @@ pub use header::TimestampType;
 pub use stored::StoredRecord;
 
 pub(crate) use compression::DecodeLimits;
+#[cfg(any(fuzzing, test))]
+pub(crate) use compression::{Compressor, HeaderChecksum, decompress};
 pub(crate) use control::EndMarker;
 #[cfg(test)]
 pub(crate) use control::Outcome;

@@ -34,6 +34,8 @@ use commit::checked_metadata;
 use record::{BatchMark, Commit};
 
 pub(in crate::log) use book::NewCommit;
+#[cfg(any(fuzzing, test))]
+pub(crate) use record::value_again;
 
 /// The longest name of a cursor in bytes.
 const MAX_NAME_BYTES: usize = 249;

@@ -163,6 +163,12 @@ impl Bytes<'_> {
     }
 }
 
+/// A value as it is written again, if it can be read: what the fuzzers ask.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn value_again(bytes: &[u8]) -> Option<Vec<u8>> {
+    Change::decode(bytes).ok().map(|change| change.encode())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ mod hostile;
 mod leftovers;
 mod mapped;
 mod mapped_crash;
-mod model;
+pub(crate) mod model;
 mod opening;
 mod properties;
 mod races;

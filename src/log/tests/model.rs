@@ -4,6 +4,7 @@
 //! up too), and runs a short sequence. `KSTORE_SEQUENCES` says how many seeds, `KSTORE_SEED` runs one again. What must
 //! hold after each step stands in `expected`, what can happen in `world`.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::{LogConfig, SyncPolicy, WhenFull, Worker, WriteMode};
@@ -26,18 +27,30 @@ const THREADS: usize = 4;
 /// The ways to write that every model tries.
 pub(super) const WRITE_MODES: [WriteMode; 2] = [WriteMode::Write, WriteMode::Preallocated];
 
-/// Chance from a seed: splitmix64.
+/// Chance from a seed: splitmix64. Or what looks like it to a sequence: choices that an input makes, as long as it lasts.
 #[derive(Clone, Debug)]
-pub(super) struct Chance {
+pub(crate) struct Chance {
     state: u64,
+    input: Option<VecDeque<u8>>,
 }
 
 impl Chance {
-    pub(super) fn new(seed: u64) -> Chance {
-        Chance { state: seed }
+    pub(crate) fn new(seed: u64) -> Chance {
+        Chance { state: seed, input: None }
     }
 
-    pub(super) fn draw(&mut self) -> u64 {
+    /// Choices that an input makes; what is no choice comes from the seed.
+    fn of_input(seed: u64, input: &[u8]) -> Chance {
+        Chance { state: seed, input: Some(input.iter().copied().collect()) }
+    }
+
+    /// Whether there was an input and all of it was used.
+    fn is_spent(&self) -> bool {
+        self.input.as_ref().is_some_and(VecDeque::is_empty)
+    }
+
+    /// A number that nothing depends on, such as a byte of a value.
+    pub(crate) fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -45,7 +58,15 @@ impl Chance {
     }
 
     pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound
+        let chosen = match &mut self.input {
+            None => self.draw(),
+            // As few bytes as the choice needs, so that a change of one changes one choice.
+            Some(input) => {
+                let bytes = if bound <= 1 << 8 { 1 } else { 2 };
+                (0..bytes).fold(0, |chosen, _| chosen << 8 | u64::from(input.pop_front().unwrap_or(0)))
+            }
+        };
+        chosen % bound
     }
 
     pub(super) fn index(&mut self, len: usize) -> usize {
@@ -218,12 +239,20 @@ impl Drop for Report<'_> {
     }
 }
 
-fn run(seed: u64, talks: bool) -> u64 {
-    let mut chance = Chance::new(seed);
+/// Runs the sequence that an input chooses: configuration, steps, and what each does. The fuzzers' way in.
+pub(crate) fn run_input(input: &[u8]) {
+    let Some((&seed, choices)) = input.split_first() else { return };
+    run(u64::from(seed), Chance::of_input(seed.into(), choices), std::env::var_os("KSTORE_TALKS").is_some());
+}
+
+fn run(seed: u64, mut chance: Chance, talks: bool) -> u64 {
     let options = Options::of(seed, &mut chance);
     let report = Report(&options);
     let mut world = World::begin(&options, chance, talks);
     for _ in 0..options.length {
+        if world.chance().is_spent() {
+            break;
+        }
         let step = world.chance().pick(&options.steps);
         world.step(step);
     }
@@ -240,7 +269,7 @@ pub(super) fn number(name: &str) -> Option<u64> {
 #[test]
 fn whatever_happens_a_log_is_what_was_synced_and_a_prefix_of_what_was_appended() {
     if let Some(seed) = number("KSTORE_SEED") {
-        run(seed, true);
+        run(seed, Chance::new(seed), true);
         return;
     }
     let sequences = number("KSTORE_SEQUENCES").unwrap_or(SEQUENCES);
@@ -253,7 +282,7 @@ fn whatever_happens_a_log_is_what_was_synced_and_a_prefix_of_what_was_appended()
                     if seed >= sequences {
                         return;
                     }
-                    crashes.fetch_add(run(seed, false), Ordering::Relaxed);
+                    crashes.fetch_add(run(seed, Chance::new(seed), false), Ordering::Relaxed);
                 }
             });
         }

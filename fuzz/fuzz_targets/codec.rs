@@ -1,0 +1,10 @@
+//! Feeds any bytes to one codec, to unfold under a cap and to fold and unfold again.
+//!
+//! It knows no batch. The door that it goes through, `kstore::fuzzing`, exists only under `--cfg fuzzing`.
+
+#![no_main]
+
+use kstore_fuzz::METER;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| kstore::fuzzing::codec(bytes, METER));

@@ -1,0 +1,11 @@
+//! Runs operations, faults and crashes that the bytes choose, on a simulated disk, against a model.
+//!
+//! The model is that of the unit tests, which let chance choose. The door that it goes through, `kstore::fuzzing`,
+//! exists only under `--cfg fuzzing`.
+
+#![no_main]
+
+use kstore_fuzz::METER;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| kstore::fuzzing::operations(bytes, METER));
