@@ -316,3 +316,28 @@ impl Shared {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{LogConfig, Worker};
+    use crate::fs::{Env, sim::SimDisk};
+    use crate::log::Log;
+    use crate::offset::Offset;
+    use crate::record::Record;
+
+    #[test]
+    fn what_is_appended_while_a_sync_runs_is_not_acknowledged_by_it() {
+        let env = Env::sim(&SimDisk::new(1));
+        let log = Log::open_in(&env, Path::new("/log"), LogConfig::default().worker(Worker::Caller)).unwrap();
+        log.append(&[Record::value("before")]).unwrap();
+        let capture = log.shared().writer.lock().capture(false).expect("the log is open");
+        log.append(&[Record::value("between")]).unwrap();
+        log.shared().make_durable(&capture).unwrap();
+        log.append(&[Record::value("behind")]).unwrap();
+        log.shared().acknowledge(&capture);
+        assert_eq!((log.synced_offset(), log.recovery_point()), (Offset::new(1), Offset::new(1)));
+        assert_eq!(log.sync().unwrap(), Offset::new(3));
+    }
+}

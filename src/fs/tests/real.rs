@@ -184,10 +184,21 @@ fn no_descriptor_is_in_append_mode_or_outlives_an_exec() {
         let file = ground.env.open(&ground.path("a"), mode).unwrap();
         let descriptor = file.descriptor().unwrap();
         let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL).unwrap());
-        assert!(!flags.intersects(OFlag::O_APPEND | OFlag::O_NONBLOCK));
+        assert!(!flags.intersects(OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_DIRECT));
         let flags = FdFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFD).unwrap());
         assert!(flags.contains(FdFlag::FD_CLOEXEC));
     }
+}
+
+/// Rules 4 and 5: a device that has no pages to write says so to `fsync` and `fdatasync`; what does less says something else,
+/// or nothing.
+#[test]
+fn a_sync_is_one_and_its_answer_is_heard() {
+    let env = Ground::real().env;
+    let device = Path::new("/dev/null");
+    let file = env.open(device, OpenMode::ReadWrite).unwrap();
+    assert_eq!(file.sync_data().unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(env.sync_dir(device).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod mapped_crash;
 pub(crate) mod model;
 mod opening;
 mod properties;
+mod planted_bugs;
 mod races;
 mod retention;
 mod rolls;
