@@ -90,7 +90,7 @@ pub(crate) fn read_offsets(env: &Env, path: &Path) -> Result<Vec<PartitionOffset
 pub(crate) fn write_offsets(env: &Env, path: &Path, offsets: &[PartitionOffset]) -> Result<()> {
     let mut text = format!("{VERSION}\n{}\n", offsets.len());
     for PartitionOffset { topic, partition, offset } in offsets {
-        let is_word = !topic.is_empty() && !topic.contains(|letter: char| letter.is_whitespace());
+        let is_word = !topic.is_empty() && !topic.contains(|letter: char| letter.is_ascii_whitespace());
         assert!(is_word, "a topic's name was checked where it entered: {topic:?}");
         writeln!(text, "{topic} {partition} {offset}").expect("memory takes text");
     }

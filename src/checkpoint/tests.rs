@@ -86,6 +86,17 @@ fn what_was_written_is_read_and_replaced_by_the_next_write() {
     assert_eq!(names, 2, "no temporary file is left");
 }
 
+/// Reading splits a line at ASCII white space, writing refused any: what had been read from a foreign file was a panic.
+#[test]
+fn a_topic_that_was_read_can_be_written_whatever_its_letters() {
+    let place = Place::new();
+    let text = "0\n2\na\u{b}b 3 17\nc\u{a0}d 0 4\n";
+    let found = place.offsets(text).unwrap();
+    assert_eq!(found, [partition("a\u{b}b", 3, 17), partition("c\u{a0}d", 0, 4)]);
+    write_offsets(&place.env, &place.path(OFFSETS), &found).unwrap();
+    assert_eq!(place.text(OFFSETS), text);
+}
+
 #[test]
 fn the_text_is_kafkas() {
     let place = Place::new();
