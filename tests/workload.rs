@@ -18,7 +18,14 @@ use tempfile::tempdir;
 
 mod support;
 
-const MODES: [&[&str]; 4] = [&[], &["--threads", "3"], &["--preallocated"], &["--preallocated", "--threads", "3"]];
+const MODES: [&[&str]; 6] = [
+    &[],
+    &["--threads", "3"],
+    &["--preallocated"],
+    &["--preallocated", "--threads", "3"],
+    &["--mapped"],
+    &["--mapped", "--threads", "3"],
+];
 
 fn workload(arguments: &[&str]) -> (Option<i32>, String) {
     let output = run(program("workload").args(arguments), b"");
@@ -134,6 +141,7 @@ fn nonsense_is_a_wrong_call_and_makes_nothing() {
         &["run", dir, "1", "--records", "many"],
         &["run", dir, "1", "--no-such-flag"],
         &["run", dir, "1", "2"],
+        &["run", dir, "1", "--mapped", "--preallocated"],
         &["verify"],
         &["verify", dir, "--threads", "1"],
     ] {

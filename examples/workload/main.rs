@@ -31,7 +31,8 @@
 //! `--print` each record as `OK n tag`, and `END e`, one past the last. `BAD offset reason` or `ERR …` says that it is not
 //! right.
 //!
-//! The exit status is 0 if all is well, 1 after `BAD` or `ERR`, and 2 if the call was wrong.
+//! The exit status is 0 if all is well, 1 after `BAD` or `ERR`, and 2 if the call was wrong. With `--mapped`, a file system
+//! that shuts itself down ends it by SIGBUS, as [`WriteMode::Mapped`] says.
 
 #![allow(clippy::disallowed_methods, reason = "the seam is for the engine; this is a program that uses it")]
 
@@ -67,8 +68,11 @@ enum Command {
         /// How many threads append.
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
         threads: u64,
-        /// Write into room that is allocated ahead.
+        /// Store into maps of room that is allocated ahead, where the file system is one for that.
         #[arg(long)]
+        mapped: bool,
+        /// Write into room that is allocated ahead.
+        #[arg(long, conflicts_with = "mapped")]
         preallocated: bool,
         /// How many records to append before it ends.
         #[arg(long, value_name = "N", default_value_t = 20_000)]
@@ -86,8 +90,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Run { dir, seed, threads, preallocated, records } => {
-            let write_mode = if preallocated { WriteMode::Preallocated } else { WriteMode::Write };
+        Command::Run { dir, seed, threads, mapped, preallocated, records } => {
+            let write_mode = match (mapped, preallocated) {
+                (true, _) => WriteMode::Mapped,
+                (false, true) => WriteMode::Preallocated,
+                (false, false) => WriteMode::Write,
+            };
             run::run(&Order { dir, seed, threads, write_mode, records })
         }
         Command::Verify { dir, print } => verify::verify(&dir, print),

@@ -22,18 +22,21 @@ const RECORDS: &str = "500";
 /// A kind of call, and what it may say.
 type Case = (&'static str, &'static [&'static str]);
 
-const WRITES: [Case; 4] = [
+const WRITES: [Case; 3] = [
     ("pwrite64", &["EIO", "ENOSPC", "EDQUOT", "EINTR"]),
-    ("pwritev", &["EIO", "ENOSPC"]),
     ("ftruncate", &["EIO", "EINTR"]),
     ("fallocate", &["ENOSPC", "EIO", "EOPNOTSUPP", "EINTR"]),
 ];
 const SYNCS: [Case; 2] = [("fdatasync", &["EIO", "ENOSPC", "EINTR"]), ("fsync", &["EIO", "ENOSPC", "EINTR"])];
-const NAMES: [Case; 4] = [
-    ("openat", &["EMFILE", "EIO", "ENOSPC", "EINTR"]),
-    ("rename", &["EIO", "ENOSPC"]),
-    ("unlink", &["EIO", "EACCES"]),
-    ("mkdir", &["ENOSPC", "EIO"]),
+const NAMES: [Case; 3] =
+    [("openat", &["EMFILE", "EIO", "ENOSPC", "EINTR"]), ("rename", &["EIO", "ENOSPC"]), ("unlink", &["EIO", "EACCES"])];
+const MAPS: [Case; 6] = [
+    ("mmap", &["ENOMEM"]),
+    ("madvise", &["EINVAL", "ENOMEM"]),
+    ("fallocate", &["ENOSPC", "EIO", "EOPNOTSUPP"]),
+    ("ioctl", &["EIO", "EOPNOTSUPP"]),
+    ("fdatasync", &["EIO"]),
+    ("ftruncate", &["EIO"]),
 ];
 const READS: [Case; 6] = [
     ("pread64", &["EIO", "EINTR"]),
@@ -63,39 +66,46 @@ fn inject(cases: &[Case], mode: &[&str]) {
     let folder = tempdir().expect("a temporary folder");
     let log = Tortured::new(&folder.path().join("log"), &folder.path().join("notes"));
     let mut faults = Faults { folder, log, dice: Dice::new(seed("faults")) };
+    // Something to open, and files whose maps can be refused.
+    faults.run("", "", &[], mode);
     let all = std::env::var("KSTORE_FAULTS").is_ok_and(|value| value == "all");
     for (call, errors) in cases {
         let loading = faults.calls_while_loading(call);
+        let most = MOST.min(faults.calls_in_a_run(call, mode).saturating_sub(loading)).max(1);
+        let mut strikes = 0;
         for error in *errors {
             let places: Vec<(u64, bool)> = if all {
                 (1..=MOST).flat_map(|place| [(place, false), (place, true)]).collect()
             } else {
                 // The first ones are those of the opening.
                 let mut place = |below| 1 + faults.dice.below(below);
-                vec![
-                    (place(8), false),
-                    (place(MOST), false),
-                    (place(MOST), false),
-                    (place(8), true),
-                    (place(MOST), true),
-                ]
+                let (early, late) = (most.min(8), most);
+                vec![(1, false), (place(early), false), (place(late), false), (place(early), true), (place(late), true)]
             };
             for (place, for_good) in places {
                 let for_good = for_good && *error != "EINTR";
                 let before = faults.strace(call, error, loading + place, for_good);
                 faults.run(call, error, &before, mode);
+                strikes += faults.strikes();
                 if all || faults.dice.below(3) == 0 {
                     let before = faults.strace(call, error, loading + 1 + place % MOST_OF_CHECK, for_good);
                     faults.check(&before);
+                    strikes += faults.strikes();
                 }
             }
         }
+        println!("{call}: {strikes} strikes");
+        assert!(strikes > 0, "no {call} was ever struck, which proves nothing");
     }
 }
 
 impl Faults {
     /// How many calls of a kind the program makes before it looks at its arguments.
     fn calls_while_loading(&self, call: &str) -> u64 {
+        if call == "mmap" {
+            // Only those of the log's files are looked at.
+            return 0;
+        }
         let trace = self.folder.path().join("loading");
         let mut command = Command::new("strace");
         command.args(["-f", "-e", &format!("trace={call}"), "-o"]).arg(&trace).arg(program("workload").get_program());
@@ -105,23 +115,41 @@ impl Faults {
         text.lines().filter(|line| line.contains(&format!("{call}("))).count() as u64
     }
 
+    /// How many it makes in a run, loading included, in whichever thread.
+    fn calls_in_a_run(&mut self, call: &str, mode: &[&str]) -> u64 {
+        let before = self.strace(call, "", 0, false);
+        self.run(call, "", &before, mode);
+        let text = std::fs::read_to_string(self.folder.path().join("strikes")).expect("a trace");
+        text.lines().filter(|line| line.contains(&format!("{call}("))).count() as u64
+    }
+
+    /// The words that have calls of a kind looked at, and from some place on answered with an error, if there is one.
     fn strace(&self, call: &str, error: &str, place: u64, for_good: bool) -> Vec<String> {
         let sticks = if for_good { "+" } else { "" };
         let inject = format!("inject={call}:error={error}:when={place}{sticks}");
         let trace = format!("trace={call}");
-        let mut words = ["strace", "-f", "--seccomp-bpf", "-e", &trace, "-e", &inject, "-o", "/dev/null"]
-            .map(str::to_owned)
-            .to_vec();
+        let into = self.folder.path().join("strikes").display().to_string();
+        let mut words = ["strace", "-f", "--seccomp-bpf", "-e", &trace, "-o", &into].map(str::to_owned).to_vec();
+        if !error.is_empty() {
+            words.extend(["-e".to_owned(), inject]);
+        }
         if call == "mmap" {
-            // Maps of indexes only: memory that is refused ends any program.
+            // Maps of files only: memory that is refused ends any program.
             for entry in std::fs::read_dir(self.log.dir()).into_iter().flatten() {
                 let path = entry.expect("a folder").path();
-                if path.extension().is_some_and(|ending| ending == "index" || ending == "timeindex") {
+                if path.extension().is_some_and(|ending| ending == "index" || ending == "timeindex" || ending == "log")
+                {
                     words.extend(["-P".to_owned(), path.display().to_string()]);
                 }
             }
         }
         words
+    }
+
+    /// How many calls were answered by us the last time.
+    fn strikes(&self) -> usize {
+        let trace = std::fs::read_to_string(self.folder.path().join("strikes")).expect("a trace");
+        trace.lines().filter(|line| line.ends_with("(INJECTED)")).count()
     }
 
     fn run(&mut self, call: &str, error: &str, before: &[String], mode: &[&str]) {
@@ -150,6 +178,25 @@ impl Faults {
 }
 
 #[test]
+fn a_directory_that_cannot_be_made_is_told() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("a directory that cannot be made", "strace is missing");
+    }
+    let folder = tempdir().expect("a temporary folder");
+    for place in [1, 2] {
+        let log = Tortured::new(&folder.path().join("new").join("log"), &folder.path().join("notes"));
+        let mut faults = Faults { folder: tempdir().expect("a temporary folder"), log, dice: Dice::new(0) };
+        let before = faults.strace("mkdir", "ENOSPC", place, false);
+        let running = faults.log.start(&before, 1, &["--records", "10"]);
+        let ending = faults.log.end(running);
+        assert_eq!((ending.code, faults.strikes()), (Some(1), 1));
+        assert!(ending.lines[0].starts_with("ERR creating the directory ") && ending.lines[0].ends_with(": no room"));
+        assert_eq!(faults.log.verify(&[]), 0..0);
+        std::fs::remove_dir_all(folder.path().join("new")).expect("an empty log");
+    }
+}
+
+#[test]
 fn writes_that_fail_break_no_promise() {
     inject(&WRITES, &["--preallocated"]);
 }
@@ -172,4 +219,9 @@ fn names_that_cannot_be_changed_break_no_promise() {
 #[test]
 fn reads_that_fail_break_no_promise() {
     inject(&READS, &[]);
+}
+
+#[test]
+fn maps_that_fail_break_no_promise() {
+    inject(&MAPS, &["--mapped"]);
 }

@@ -57,3 +57,13 @@ fn one_thread_that_allocates_ahead_and_is_killed_has_kept_its_promises() {
 fn many_threads_that_allocate_ahead_and_are_killed_have_kept_their_promises() {
     kill_again_and_again(3);
 }
+
+#[test]
+fn one_thread_that_stores_into_maps_and_is_killed_has_kept_its_promises() {
+    kill_again_and_again(4);
+}
+
+#[test]
+fn many_threads_that_store_into_maps_and_are_killed_have_kept_their_promises() {
+    kill_again_and_again(5);
+}

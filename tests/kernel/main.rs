@@ -40,7 +40,14 @@ mod tortured;
 use std::io::Write;
 
 /// How the workload writes, and from how many threads.
-const MODES: [&[&str]; 4] = [&[], &["--threads", "4"], &["--preallocated"], &["--preallocated", "--threads", "4"]];
+const MODES: [&[&str]; 6] = [
+    &[],
+    &["--threads", "4"],
+    &["--preallocated"],
+    &["--preallocated", "--threads", "4"],
+    &["--mapped"],
+    &["--mapped", "--threads", "4"],
+];
 /// More than a run gets to append before something ends it; if nothing does, it ends by itself after some minutes.
 const FOR_EVER: [&str; 2] = ["--records", "3000000"];
 

@@ -21,12 +21,16 @@ const TRACED: &str = "trace=openat,open,creat,mkdir,mkdirat,write,writev,pwrite6
 /// What is known of the files while a trace is read.
 #[derive(Default)]
 struct Disk {
-    /// By path: when each was last changed, and when the last good sync of it began.
+    /// By path: when each was last changed and named, and when the last good sync of it began.
     files: BTreeMap<String, Times>,
-    /// The same of directories: when a name was last given.
+    /// The same of directories.
     directories: BTreeMap<String, Times>,
     /// Since when a truncation is under way; what it removes must stay removed.
     truncating: bool,
+    /// When the last promise was made, and when the last good sync of a segment began: what a store into a map changes is in
+    /// no trace, but that something was synced since is.
+    promised: Option<usize>,
+    segment_synced: Option<usize>,
     /// What was seen, so that a trace that shows nothing proves nothing.
     seen: Seen,
 }
@@ -34,6 +38,8 @@ struct Disk {
 #[derive(Clone, Copy, Default)]
 struct Times {
     changed: Option<usize>,
+    /// When it got its name.
+    named: Option<usize>,
     /// When a file was last cut, when a name in a directory was last removed.
     shortened: Option<usize>,
     synced: Option<usize>,
@@ -123,12 +129,15 @@ impl Disk {
                     None => self.files.entry(path.to_owned()).or_default(),
                 };
                 times.synced = times.synced.max(Some(call.begin));
+                if is_segment(path, dir) {
+                    self.segment_synced = self.segment_synced.max(Some(call.begin));
+                }
                 self.seen.directory_syncs += usize::from(path == dir);
             }
             "mkdir" => {
                 let made = call.names().first().copied().ok_or("a directory without a name")?.to_owned();
-                self.directories.entry(folder_of(&made)).or_default().change(call.end);
-                self.directories.entry(made).or_default();
+                self.directories.entry(folder_of(&made)).or_default();
+                self.directories.entry(made).or_default().named = Some(call.end);
             }
             "rename" => return self.rename(call),
             "unlink" => return self.unlink(call, dir),
@@ -146,8 +155,8 @@ impl Disk {
             return Err("rule 7: opened for appending".to_owned());
         }
         if call.succeeded() && call.arguments.contains("O_CREAT") && !self.files.contains_key(*name) {
-            self.files.insert((*name).to_owned(), Times::default());
-            self.directories.entry(folder_of(name)).or_default().change(call.end);
+            self.files.insert((*name).to_owned(), Times { named: Some(call.end), ..Times::default() });
+            self.directories.entry(folder_of(name)).or_default();
             self.seen.segments += usize::from(is_segment(name, dir));
         }
         Ok(())
@@ -169,7 +178,9 @@ impl Disk {
         if from.ends_with("/.lock") || to.ends_with("/.lock") {
             return Err("rule 30: the lock file is renamed".to_owned());
         }
-        let times = self.files.remove(from).unwrap_or_default();
+        let mut times = self.files.remove(from).unwrap_or_default();
+        // One that may come back under its old name needs no sync.
+        times.named = None;
         self.seen.renames += 1;
         // What is about to go need not be there, and may come back.
         if !to.ends_with(".deleted") && !is_index(to) {
@@ -177,7 +188,8 @@ impl Disk {
             if times.is_dirty() {
                 return Err("rule 14: renamed before it was synced".to_owned());
             }
-            self.directories.entry(folder_of(to)).or_default().change(call.end);
+            times.named = Some(call.end);
+            self.directories.entry(folder_of(to)).or_default();
         }
         self.files.insert(to.to_owned(), times);
         Ok(())
@@ -224,15 +236,27 @@ impl Disk {
             self.seen.truncations += 1;
             self.truncating = false;
         }
+        if line.starts_with("ACK ") && self.segment_synced <= self.promised {
+            return Err("rule 1: nothing was synced since the last promise".to_owned());
+        }
+        self.promised = Some(call.begin);
         let dirty =
             |(path, times): (&String, &Times)| (is_segment(path, dir) && times.is_dirty()).then(|| path.clone());
         if let Some(path) = self.files.iter().find_map(dirty) {
             return Err(format!("rule 1: {path} is not synced"));
         }
-        // Only the way to the log counts, not the folders in it.
-        let leads_there = |path: &str| dir.starts_with(path);
-        if let Some((path, _)) = self.directories.iter().find(|(path, times)| leads_there(path) && times.is_dirty()) {
-            return Err(format!("rule 12: a name in {path} is not synced"));
+        // Only the way to the log counts, not the folders in it; and removals, where a truncation made them.
+        let all = self.files.iter().chain(&self.directories);
+        for (path, times) in
+            all.filter(|(path, _)| path.as_str() == dir || folder_of(path) == dir || dir.starts_with(path.as_str()))
+        {
+            let synced = self.directories.get(&folder_of(path)).and_then(|folder| folder.synced);
+            if times.named.is_some() && times.named > synced {
+                return Err(format!("rule 12: the name {path} is not synced"));
+            }
+        }
+        if self.directories.get(dir).is_some_and(Times::is_shortened) {
+            return Err("rule 15: a removal is not synced".to_owned());
         }
         Ok(())
     }
@@ -273,6 +297,18 @@ fn each_promise_comes_after_the_syncs_that_it_rests_on() {
 #[test]
 fn each_promise_comes_after_the_syncs_that_it_rests_on_where_room_is_allocated_ahead() {
     judge_a_run(&["--preallocated"]);
+}
+
+#[test]
+fn each_promise_comes_after_the_syncs_that_it_rests_on_where_maps_are_stored_into() {
+    judge_a_run(&["--mapped"]);
+}
+
+#[test]
+fn a_promise_without_a_sync_since_the_last_one_is_found() {
+    let trace = [&SOUND[..9], &["7 write(1</o>, \"ACK 1\\n\", 6) = 6"]].concat();
+    assert!(judge(&SOUND[..9].join("\n"), "/t/d").is_ok());
+    assert!(judge(&trace.join("\n"), "/t/d").is_err_and(|why| why.starts_with("rule 1:")));
 }
 
 /// A sound trace of a new log, a roll, and a truncation.

@@ -21,6 +21,8 @@ pub(crate) struct Promises {
     bound: Option<u64>,
     truncating: Option<u64>,
     ended: bool,
+    /// There was a run since the last check, so that where the log ends is not known.
+    unjudged: bool,
 }
 
 impl Promises {
@@ -28,7 +30,8 @@ impl Promises {
     pub(crate) fn begin(&mut self, threads: u64) {
         self.truncating = None;
         self.ended = false;
-        self.bound = (threads == 1).then_some(self.durable + MOST_UNSYNCED);
+        self.bound = (threads == 1 && !self.unjudged).then_some(self.durable + MOST_UNSYNCED);
+        self.unjudged = true;
     }
 
     pub(crate) fn hear_all<'a>(&mut self, lines: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
@@ -94,6 +97,7 @@ impl Promises {
         if self.bound.is_some_and(|bound| found.end > bound) {
             return Err(format!("the log ends at {}, what was truncated is back: {:?}", found.end, self.bound));
         }
+        self.unjudged = false;
         (self.start, self.trimmed, self.durable, self.bound) = (found.start, found.start, found.end, None);
         Ok(found)
     }
