@@ -278,7 +278,8 @@ fn judge_segment(
     state: Option<&State>,
     gaps_allowed: bool,
 ) -> Result<Judged> {
-    if loader.sync_failed && state.is_none_or(|state| base > state.recovery_point.segment_base) {
+    // That of the recovery point too: a reopening that failed may have given its name to a shorter copy.
+    if loader.sync_failed && state.is_none_or(|state| base >= state.recovery_point.segment_base) {
         directory::renew_name(loader.env, loader.dir, base)?;
     }
     let log = Arc::new(LogFile::open(loader.env, &source.path, OpenMode::ReadWrite)?);
