@@ -79,7 +79,11 @@ pub(super) fn reopening() {
     }
     crew.does(&world, |world| {
         drop(world.sync());
-        world.reopen();
+        if once_in(2) {
+            world.reopen_without_cache();
+        } else {
+            world.reopen();
+        }
         drop(world.append(true));
     });
     crew.does(&world, World::look);

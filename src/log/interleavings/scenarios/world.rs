@@ -41,6 +41,8 @@ pub(super) struct Facts {
     pub(super) closed: bool,
     pub(super) failing: bool,
     pub(super) reopenings: u64,
+    /// A reopening found less in the files than was written.
+    has_lost: bool,
 }
 
 impl Facts {
@@ -103,7 +105,10 @@ impl World {
 
     /// Syncs what was acknowledged so far, in one of the ways there are.
     pub(super) fn sync(&self) -> Result<()> {
-        let before = self.facts().acknowledged.clone();
+        let (before, reopenings) = {
+            let facts = self.facts();
+            (facts.acknowledged.clone(), facts.reopenings)
+        };
         let told = if once_in(2) {
             self.log.sync()
         } else {
@@ -111,6 +116,8 @@ impl World {
             self.log.sync_to(end).map(|()| end)
         };
         match &told {
+            // What a reopening found lost was acknowledged, but never as durable.
+            Ok(_) if self.may_have_lost_since(reopenings) => {}
             Ok(end) => {
                 for place in before.into_iter().filter(|(offset, _)| at(*offset) < *end) {
                     self.note_durable(place);
@@ -119,6 +126,11 @@ impl World {
             Err(error) => expect_cause(&self.facts(), error),
         }
         told.map(drop)
+    }
+
+    fn may_have_lost_since(&self, reopenings: u64) -> bool {
+        let facts = self.facts();
+        facts.has_lost || facts.reopenings != reopenings
     }
 
     /// What was called durable is on the disk, unless a truncation that has begun may have taken it.
@@ -170,6 +182,21 @@ impl World {
         if let Err(error) = self.log.reopen() {
             expect_cause(&self.facts(), &error);
         }
+    }
+
+    /// As [`World::reopen`], after the page cache has dropped what a failed sync left in it, as it may at any time.
+    pub(super) fn reopen_without_cache(&self) {
+        if self.log.stats().failed {
+            self.facts().has_lost = true;
+            let durable = self.disk.image(CrashStrength::Strict, |_, _| 0);
+            for name in self.disk.list(DIR) {
+                let path = Path::new(DIR).join(name);
+                if path.extension().is_some_and(|extension| extension == "log") {
+                    self.disk.write_file(&path, durable.read_file(&path).unwrap_or_default());
+                }
+            }
+        }
+        self.reopen();
     }
 
     /// Everything that a reader sees now is as it was handed in, in order, and without what is gone.
@@ -284,6 +311,8 @@ fn expect_cause(facts: &Facts, error: &Error) {
         Error::Failed { .. } => facts.failing,
         Error::Truncated { .. } | Error::OffsetOutOfRange { .. } => !facts.cuts.is_empty() || facts.reopenings > 0,
         Error::Io { .. } => facts.failing,
+        // Of what a reader began to read before the failure.
+        Error::Corrupt { .. } => facts.has_lost,
         _ => false,
     };
     assert!(is_due, "{error} for no reason: {facts:?}");
