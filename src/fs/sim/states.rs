@@ -7,24 +7,29 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 use super::SimDisk;
 use super::crash::{CrashStrength, Draw, Odometer, Shape};
 use super::names::{InodeId, ROOT, Tree};
 use super::random::Random;
 use super::state::{Choice, Node, State};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Crash states made in this process.
-static SEEN: AtomicU64 = AtomicU64::new(0);
+static SEEN: OnceLock<AtomicU64> = OnceLock::new();
+
+fn seen() -> &'static AtomicU64 {
+    SEEN.get_or_init(|| AtomicU64::new(0))
+}
 
 /// How many crash states tests of this process have looked at so far, on all disks together.
 pub(crate) fn crash_states_seen() -> u64 {
-    SEEN.load(Ordering::Relaxed)
+    seen().load(Ordering::Relaxed)
 }
 
 pub(super) fn note_seen() {
-    SEEN.fetch_add(1, Ordering::Relaxed);
+    seen().fetch_add(1, Ordering::Relaxed);
 }
 
 /// How many crash states are enough.
