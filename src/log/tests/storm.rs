@@ -47,10 +47,10 @@ const PARTS: [Part; 9] = [
     },
 ];
 
-/// Runs all parts, and closes the log in the middle of it if asked. Gives back how many callbacks were accepted, and how
-/// many have run.
+/// Runs all parts, and closes the log in the middle of it if asked. Gives back how many callbacks were handed in, and how
+/// many have run: one that is refused runs as well, to be told so.
 fn storm(log: &Log, closes: bool, fails: impl Fn(u64)) -> (u64, u64) {
-    let (accepted, called) = (AtomicU64::new(0), std::sync::Arc::new(AtomicU64::new(0)));
+    let (handed_in, called) = (AtomicU64::new(0), std::sync::Arc::new(AtomicU64::new(0)));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let parts: Vec<_> = PARTS
@@ -75,7 +75,8 @@ fn storm(log: &Log, closes: bool, fails: impl Fn(u64)) -> (u64, u64) {
                 let told = log.on_synced(asked, move |_| {
                     called.fetch_add(1, Ordering::AcqRel);
                 });
-                accepted.fetch_add(u64::from(told.is_ok()), Ordering::AcqRel);
+                drop(told);
+                handed_in.fetch_add(1, Ordering::AcqRel);
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
@@ -94,7 +95,7 @@ fn storm(log: &Log, closes: bool, fails: impl Fn(u64)) -> (u64, u64) {
         }
         over.store(true, Ordering::Release);
     });
-    (accepted.into_inner(), called.load(Ordering::Acquire))
+    (handed_in.into_inner(), called.load(Ordering::Acquire))
 }
 
 fn config(when_full: WhenFull) -> LogConfig {
@@ -126,7 +127,7 @@ fn whatever_is_done_at_once_nobody_hangs_and_the_log_opens() {
         in_time(move || {
             let disk = disk();
             let log = opened(&disk, config(when_full));
-            let (accepted, called) = storm(&log, closes, |round| {
+            let (handed_in, called) = storm(&log, closes, |round| {
                 if fails && round.is_multiple_of(5) {
                     disk.fail(Fault::once(CallKind::SyncData, 1, FaultKind::InputOutput));
                 }
@@ -134,7 +135,7 @@ fn whatever_is_done_at_once_nobody_hangs_and_the_log_opens() {
             disk.heal();
             // After a failure it does not close cleanly, and is recovered.
             drop(log.close());
-            assert!(called <= accepted, "{called} callbacks of {accepted}");
+            assert!(called <= handed_in, "{called} callbacks of {handed_in}");
             drop(log);
             let again = opened(&disk, config(when_full));
             let report = again.recovery_report();
