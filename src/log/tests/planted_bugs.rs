@@ -12,7 +12,7 @@ use crate::config::{LogConfig, SyncPolicy, WriteMode};
 use crate::error::{Error, ErrorKind};
 use crate::fs::sim::{CallKind, CrashStrength, Fault, FaultKind, SimDisk, TraceEntry};
 use crate::log::AppendOptions;
-use crate::names::LOCK;
+use crate::names::{LOCK, STATE};
 use crate::record::Record;
 
 /// Bytes of one batch of `bench::append`.
@@ -156,7 +156,7 @@ fn steps(disk: &SimDisk, kinds: &[CallKind], endings: &[&str]) -> Vec<(CallKind,
     disk.trace().into_iter().filter(is_meant).map(|entry| (entry.call, name(entry))).collect()
 }
 
-// Rule 16.
+// Rules 14, 16 and 26.
 #[test]
 fn a_truncation_removes_the_last_segment_first_each_durably_and_takes_the_shorter_file_into_service_last() {
     let disk = disk();
@@ -165,13 +165,17 @@ fn a_truncation_removes_the_last_segment_first_each_durably_and_takes_the_shorte
     log.sync().expect("a healthy disk");
     disk.set_tracing(true);
     log.truncate_to(at(3)).expect("within the log");
-    let found =
-        steps(&disk, &[CallKind::RemoveFile, CallKind::Rename, CallKind::SyncDir], &[".log", ".log.truncating", DIR]);
+    let kinds = [CallKind::RemoveFile, CallKind::Rename, CallKind::SyncDir, CallKind::SyncData];
+    let found = steps(&disk, &kinds, &[".log", ".log.truncating", STATE, DIR]);
     let removed = |name: &str| [(CallKind::RemoveFile, name.to_owned()), (CallKind::SyncDir, String::new())];
     let replaced = [(CallKind::Rename, "2.log.truncating".to_owned()), (CallKind::SyncDir, String::new())];
     let expected = [&removed("8.log")[..], &removed("6.log"), &removed("4.log"), &replaced].concat();
-    let first = found.iter().position(|step| *step == expected[0]).expect("the last segment goes");
-    assert!(found[first..].starts_with(&expected), "{found:?}");
+    let first = found.iter().position(|(kind, name)| *kind == CallKind::RemoveFile && name.ends_with(".log"));
+    let (before, behind) = found.split_at(first.expect("segments go"));
+    assert!(behind.starts_with(&expected), "{found:?}");
+    for name in ["2.log.truncating", STATE] {
+        assert!(before.contains(&(CallKind::SyncData, name.to_owned())), "{name} before the first removal: {found:?}");
+    }
 }
 
 // Rules 10 and 11b.
@@ -242,7 +246,7 @@ fn what_a_recovery_says_of_the_log_is_durable_before_the_first_append() {
     let disk = after_the_process_ended(&disk);
     disk.set_tracing(true);
     let log = opened(&disk, large());
-    let found = steps(&disk, &[CallKind::WriteAt, CallKind::SyncData], &[crate::names::STATE]);
+    let found = steps(&disk, &[CallKind::WriteAt, CallKind::SyncData], &[STATE]);
     let kinds: Vec<_> = found.into_iter().map(|(kind, _)| kind).collect();
     assert!(kinds.ends_with(&[CallKind::WriteAt, CallKind::SyncData]), "{kinds:?}");
     assert_eq!(values(&log), upto(5));
