@@ -49,6 +49,9 @@ const LENGTH_AT: usize = 12;
 const CRC_AT: usize = 16;
 const _: () = assert!(LENGTH_AT == VERSION_AT + 4 && CRC_AT == LENGTH_AT + 4 && HEAD_BYTES == CRC_AT + 4);
 
+/// Nobody counts this far, so that a number that is read leaves room to count on from it.
+const COUNT_MAX: u64 = u64::MAX / 2;
+
 const CLEAN: u32 = 1;
 const GAPS_ALLOWED: u32 = 1 << 1;
 const SYNC_FAILED: u32 = 1 << 2;
@@ -167,9 +170,9 @@ fn decode_fields(input: &mut Reader<'_>) -> Result<Slot, Refused> {
     let (offset_entries, time_entries) = (input.u64()?, input.u64()?);
     let index_marks = IndexMarks { offset_entries, offset_crc, time_entries, time_crc: input.u32()? };
     let has_witness = flags & HAS_WITNESS != 0;
-    // The largest number is never reached by counting, and leaves room for the next one.
-    if flags & !ALL_FLAGS != 0 || input.u32()? != 0 || sequence == 0 || sequence == u64::MAX {
-        return Err(content("known flags, a sequence number and zeros at the end"));
+    let counted = sequence > 0 && sequence <= COUNT_MAX && generation <= COUNT_MAX;
+    if flags & !ALL_FLAGS != 0 || input.u32()? != 0 || !counted {
+        return Err(content("known flags, numbers that were counted to and zeros at the end"));
     }
     let (timestamp, offset) = (Timestamp::from_disk(input.u64()?.cast_signed()), input.offset()?);
     if timestamp.is_none() && offset != Offset::ZERO {

@@ -283,6 +283,26 @@ fn a_state_that_contradicts_itself_is_unusable() {
     }
 }
 
+/// A slot one short of the largest number was taken: the next write was one that no reader takes, and the one after it
+/// an overflow. A generation of the largest number overflowed when the log was opened.
+#[test]
+fn a_number_that_nobody_counted_to_is_refused_for_the_next_one_would_not_fit() {
+    let sane = state(1);
+    let last = State { generation: u64::MAX, ..sane };
+    for (sequence, state) in [(u64::MAX, sane), (u64::MAX - 1, sane), (u64::MAX / 2 + 1, sane), (1, last)] {
+        let place = Place::holding(&Slot { sequence, state }.encode_unchecked());
+        assert!(matches!(place.found(), Found::Unusable(Corruption::Content { .. })), "{sequence} {state:?}");
+        let (mut file, _) = place.open();
+        for generation in 1..=3 {
+            let next = State { generation, ..sane };
+            file.write(&next).unwrap();
+            assert_eq!(place.found(), Found::State(next));
+        }
+    }
+    let highest = Slot { sequence: u64::MAX / 2, state: State { generation: u64::MAX / 2, ..sane } };
+    assert!(matches!(Place::holding(&highest.encode()).found(), Found::State(_)));
+}
+
 #[test]
 fn the_sizes_of_sealed_segments_hold_until_the_next_state() {
     let place = Place::new();
