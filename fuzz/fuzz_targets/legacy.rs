@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use kstore_fuzz::METER;
+use kstore_fuzz::{METER, prove_that_it_counts};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| kstore::fuzzing::legacy(bytes, METER));
+fuzz_target!(init: prove_that_it_counts(), |bytes: &[u8]| kstore::fuzzing::legacy(bytes, METER));

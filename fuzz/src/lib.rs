@@ -19,3 +19,12 @@ fn restart() -> usize {
 fn peak() -> usize {
     ALLOCATOR.peak_usage()
 }
+
+/// An allocator that counts nothing would let everything pass.
+pub fn prove_that_it_counts() {
+    const BYTES: usize = 1 << 20;
+    let before = restart();
+    drop(std::hint::black_box(vec![1_u8; BYTES]));
+    assert!(peak() >= before + BYTES, "the allocator did not see a megabyte");
+    assert!(restart() < before + BYTES, "the allocator did not see it go");
+}

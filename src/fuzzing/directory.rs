@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::Meter;
 use super::batch::mend_batches;
-use super::state::mend_slots;
+use super::state::{is_at_its_end, mend_slots};
 use crate::config::{LogConfig, OnDamage, Worker, WriteMode};
 use crate::error::{Error, Result};
 use crate::fs::{Env, sim::SimDisk};
@@ -105,6 +105,9 @@ fn plant(disk: &SimDisk, bytes: &[u8]) -> Option<LogConfig> {
         let (name, mend) = (NAMES[usize::from(name & 0x0f)], name & 0x80 != 0);
         if mend {
             if name == STATE { mend_slots(&mut content) } else { mend_batches(&mut content) }
+        }
+        if name == STATE && is_at_its_end(&content) {
+            return None;
         }
         disk.write_file(Path::new(DIR).join(name), content);
     }

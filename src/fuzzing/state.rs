@@ -19,9 +19,12 @@ const DIR: &str = "/data/log-0";
 const SLOT_BYTES: usize = 176;
 const SECOND_SLOT_AT: usize = 1536;
 const SECTIONS_AT: usize = 4096;
-/// Where in a slot its checksum and its sequence number stand.
+/// Where in a slot its checksum, its sequence number and its generation stand.
 const SLOT_CRC_AT: usize = 16;
 const SEQUENCE_AT: usize = 24;
+const GENERATION_AT: usize = 32;
+/// Numbers are taken up to the half of their range, and the last ones have none behind them. Nobody counts this far.
+const COUNTED_MAX: u64 = u64::MAX / 2 - 8;
 /// The head of the sections, where their checksum stands in it, and the bytes of one.
 const HEAD_BYTES: usize = 32;
 const SECTIONS_CRC_AT: usize = 24;
@@ -57,8 +60,11 @@ pub fn state(bytes: &[u8], meter: Meter) {
     assert!(sections.iter().flatten().is_sorted_by(|one, next| one.0 < next.0), "sections rise");
     let Found::State(state) = found else { return };
     assert!(state.clean || sections.is_none(), "sections hold after a clean close only");
-    assert!(!(state.clean && !damaged.is_empty()), "beside a damaged slot no mark is believed");
+    assert!(!state.clean || damaged.is_empty(), "beside a damaged slot no mark is believed");
 
+    if is_at_its_end(&file) {
+        return;
+    }
     let later = State { generation: state.generation / 2, clean: true, ..state };
     opened.write(&state).expect("memory takes it");
     assert_eq!(read(&env, dir).ok(), Some((Found::State(state), None)), "a state is written so that it reads the same");
@@ -84,7 +90,7 @@ fn plan(options: u8, content: &[u8]) -> Vec<u8> {
         mend_slots(&mut file);
     }
     if !sections.is_empty() {
-        let sequences = [0, SECOND_SLOT_AT].map(|slot| sequence(&file, slot));
+        let sequences = [0, SECOND_SLOT_AT].map(|slot| number(&file, slot + SEQUENCE_AT));
         file.resize(SECTIONS_AT, 0);
         file.extend(sections);
         if options & 2 != 0 {
@@ -117,15 +123,22 @@ fn mend(bytes: &mut [u8], crc_at: usize, behind: usize) {
     bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_be_bytes());
 }
 
-fn sequence(file: &[u8], slot: usize) -> u64 {
-    let field = file.get(slot + SEQUENCE_AT..).and_then(|rest| rest.first_chunk::<8>());
+/// Whether a number in it has nearly none behind it, so that what comes next may not be read.
+pub(super) fn is_at_its_end(file: &[u8]) -> bool {
+    let fields = [0, SECOND_SLOT_AT].into_iter().flat_map(|slot| [slot + SEQUENCE_AT, slot + GENERATION_AT]);
+    fields.into_iter().any(|at| number(file, at) > COUNTED_MAX)
+}
+
+fn number(file: &[u8], at: usize) -> u64 {
+    let field = file.get(at..).and_then(|rest| rest.first_chunk::<8>());
     field.map_or(0, |field| u64::from_be_bytes(*field))
 }
 
 /// Changes one byte of the slot that was written last.
 fn damage_newest(disk: &SimDisk, path: &Path, place: u8) {
     let mut file = disk.read_file(path).expect("a state file");
-    let newest = if sequence(&file, 0) > sequence(&file, SECOND_SLOT_AT) { 0 } else { SECOND_SLOT_AT };
+    let newest =
+        if number(&file, SEQUENCE_AT) > number(&file, SECOND_SLOT_AT + SEQUENCE_AT) { 0 } else { SECOND_SLOT_AT };
     file[newest + usize::from(place) * (SLOT_BYTES / 8)] ^= 0x55;
     disk.write_file(path, file);
 }

@@ -62,6 +62,13 @@ fn every_input_that_the_engine_makes_is_dealt_with() {
     assert_eq!(counts.iter().filter(|count| **count > 0).count(), TARGETS.len() - 3);
 }
 
+#[test]
+fn a_call_that_takes_more_than_it_may_is_a_finding() {
+    let takes_a_hundred = Meter { restart: || 1000, peak: || 1100 };
+    assert_eq!(takes_a_hundred.within(100, || 7), 7);
+    assert!(std::panic::catch_unwind(|| takes_a_hundred.within(99, || 7)).is_err());
+}
+
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a name").path()).collect();
