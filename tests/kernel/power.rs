@@ -21,7 +21,7 @@ use crate::tortured::{Running, Tortured};
 use crate::{FOR_EVER, MODES, skip, times};
 
 /// States a file system and way, unless `KSTORE_CUTS` says how many.
-const CUTS: u64 = 32;
+const CUTS: u64 = 20;
 /// Of so many cuts there is one run, where a run has several.
 const CUTS_A_RUN: u64 = 6;
 const MIB: u64 = 400;
