@@ -150,9 +150,11 @@ impl Shared {
         }
         let config = Arc::clone(&self.config.read());
         let compression = config.compression;
+        // A commit names the checksum of its batch, which is known here only once the batch lies where it is to lie.
         if config.write_mode == WriteMode::Mapped
             && compression == Compression::None
-            && let Some(outcome) = self.append_planned(options, &config, records, commits)
+            && commits.is_empty()
+            && let Some(outcome) = self.append_planned(options, &config, records)
         {
             return outcome;
         }
@@ -170,14 +172,13 @@ impl Shared {
         options: &AppendOptions,
         config: &LogConfig,
         records: &[Record<'_>],
-        commits: &[NewCommit],
     ) -> Option<Result<Appended>> {
         let now = self.core.env().wall_clock();
         let planned = PlannedBatch::of(records, &config.timestamp_bounds(now), MOST_STORED_BYTES)?;
         let stamp = stamp(options, config, now);
         let header = planned.header(&stamp);
         let mut incoming = [Incoming { head: &mut [], rest: &[], header, planned: Some(&planned) }];
-        Some(self.commit(options, config, now, &mut incoming, commits))
+        Some(self.commit(options, config, now, &mut incoming, &[]))
     }
 
     /// Appends a built batch and clears the builder; a builder whose append failed keeps its records.

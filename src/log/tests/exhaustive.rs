@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use super::bench::small;
 use super::model::expected::Expected;
@@ -33,7 +33,7 @@ const FEW_STATES: usize = 6;
 /// Behind two operations and more, one state in so many is judged by all properties, the others by those of the content.
 const WHOLE: u64 = 8;
 /// Sequences, moments and judged states that there are at least, so that this cannot become empty.
-const LEAST: [u64; 3] = [322, 4_200, 12_000];
+const LEAST: [u64; 3] = [322, 4_000, 12_000];
 const THREADS: usize = 2;
 const STRENGTHS: [CrashStrength; 3] = [CrashStrength::Strict, CrashStrength::Ordered, CrashStrength::Kill];
 

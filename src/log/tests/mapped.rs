@@ -40,6 +40,18 @@ fn it_is_refused_where_appends_wait_for_the_disk_and_without_a_worker() {
     assert_eq!(mode(&log), (WriteMode::Mapped, None));
 }
 
+// The commit named a checksum that was computed only when the batch was stored: the cursor was forgotten at the next opening.
+#[test]
+fn a_commit_that_goes_with_a_small_append_is_found_again() {
+    let disk = disk();
+    let log = opened(&disk, mapped());
+    fill(&log, 0..2);
+    log.append_and_commit(&AppendOptions::default(), &[Record::value("out")], &[("consumer", at(2))]).expect("room");
+    log.close().expect("a healthy disk");
+    let log = opened(&disk, mapped());
+    assert_eq!(log.cursor("consumer").expect("a name").committed().expect("a readable book"), Some(at(2)));
+}
+
 #[test]
 fn small_appends_make_no_call_once_there_is_a_window() {
     let disk = disk();
