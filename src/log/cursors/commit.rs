@@ -60,6 +60,8 @@ impl Log {
     ///
     /// Without records there is nothing to be one with, and the cursors are committed as by [`NamedCursor::commit`].
     ///
+    /// [`NamedCursor::commit`]: super::NamedCursor::commit
+    ///
     /// # Errors
     /// As [`Log::append_with`] and [`NamedCursor::commit`]; then nothing was appended or committed, unless it is
     /// `Failed`: the batch may be there then, and if it is, the commits count.
@@ -80,6 +82,8 @@ impl Log {
 
     /// As [`Log::append_and_commit`], of a client's encoded batches as [`Log::append_batch`] takes them. Of several, the
     /// commits are one with the last.
+    ///
+    /// [`NamedCursor::commit`]: super::NamedCursor::commit
     ///
     /// # Errors
     /// As [`Log::append_batch`] and [`NamedCursor::commit`].
