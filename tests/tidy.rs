@@ -97,6 +97,25 @@ fn the_table_of_covered_rows_is_in_step_with_the_tests() {
     assert!(stored == page, "tests/coverage.md is out of step; run: KSTORE_BLESS=1 cargo test --test tidy");
 }
 
+#[test]
+fn each_promise_of_the_readme_names_a_test_that_is_there() {
+    let page = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let promises = page.lines().skip_while(|line| !line.starts_with("| after")).skip(2);
+    let mut promises = promises.take_while(|line| line.starts_with('|')).peekable();
+    assert!(promises.peek().is_some(), "the table of what holds");
+    for promise in promises {
+        let shown = promise.rsplit('|').nth(1).map(str::trim).expect("a last column");
+        let (name, path) = shown
+            .strip_prefix("[`")
+            .and_then(|link| link.strip_suffix(')'))
+            .and_then(|link| link.split_once("`]("))
+            .unwrap_or_else(|| panic!("no test is named in: {promise}"));
+        let source = std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let test = format!("#[test]\nfn {name}() {{");
+        assert!(source.contains(&test), "{path} has no test {name}");
+    }
+}
+
 /// The rules for one source file: its length, its first line, `unsafe`, and macros that stand for work not done.
 fn violations(file: &Source) -> Vec<String> {
     let mut found = Vec::new();
