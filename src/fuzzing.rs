@@ -71,5 +71,6 @@ impl Meter {
     }
 }
 
-#[cfg(test)]
+/// The inputs are of all codecs.
+#[cfg(all(test, feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd"))]
 mod tests;
