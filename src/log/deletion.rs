@@ -112,6 +112,10 @@ impl Shared {
         }
         let given_up = self.write_log_start(deletion, (start, first_base))?;
         self.sync_log_start().map_err(|error| self.fail(error))?;
+        // Counted as long as they have room, so that nobody appends beyond `max_bytes` before they are gone.
+        let leaving = self.core.all_segments().into_iter().filter(|segment| segment.base() < first_base);
+        let leaving_bytes: u64 = leaving.map(|segment| segment.published().value()).sum();
+        self.doomed_bytes.fetch_add(leaving_bytes, Ordering::AcqRel);
         let removed = self.core.remove_front(start, first_base);
         self.log_start_raised(start)?;
         let gone = || removed.iter().chain(&given_up);
@@ -198,24 +202,26 @@ impl Shared {
         }
     }
 
-    /// Takes a segment's files out of the way. What cannot be renamed, on a disk without room for the new name too,
+    /// Takes a segment's files out of the way; its bytes are counted already. What cannot be renamed, on a disk without room for the new name too,
     /// keeps its name until it is unlinked.
     fn doom(&self, deletion: &mut Deletion, segment: &Segment, now: Reading, delayed: bool) {
         let (env, dir) = (self.core.env(), self.core.dir());
         for kind in SegmentFile::ALL {
             let live = path(dir, segment.base(), kind);
             let mut at = live.to_path_buf();
+            let size_bytes = if kind == SegmentFile::Log { segment.published().value() } else { 0 };
             if delayed {
                 let mut aside = at.clone().into_os_string();
                 aside.push(DELETED_SUFFIX);
                 match env.rename(&live, Path::new(&aside)) {
                     Ok(()) => at = aside.into(),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                        self.doomed_bytes.fetch_sub(size_bytes, Ordering::AcqRel);
+                        continue;
+                    }
                     Err(_) => {}
                 }
             }
-            let size_bytes = if kind == SegmentFile::Log { segment.published().value() } else { 0 };
-            self.doomed_bytes.fetch_add(size_bytes, Ordering::AcqRel);
             deletion.doomed.push_back(Doomed { path: at, size_bytes, since: now });
         }
     }
