@@ -160,7 +160,7 @@ impl Shared {
         }
         let mut builder = take_builder(compression);
         let outcome = push_all(&mut builder, records)
-            .and_then(|()| self.append_built_with_commits(options, &mut builder, commits));
+            .and_then(|()| self.append_built_by(options, &config, &mut builder, commits));
         builder.clear();
         keep_builder(compression, builder);
         outcome
@@ -187,25 +187,26 @@ impl Shared {
         options: &AppendOptions,
         builder: &mut BatchBuilder,
     ) -> Result<Appended> {
-        self.append_built_with_commits(options, builder, &[])
-    }
-
-    fn append_built_with_commits(
-        self: &Arc<Self>,
-        options: &AppendOptions,
-        builder: &mut BatchBuilder,
-        commits: &[NewCommit],
-    ) -> Result<Appended> {
         if builder.is_empty() {
             return self.append_nothing(options);
         }
         let config = Arc::clone(&self.config.read());
+        self.append_built_by(options, &config, builder, &[])
+    }
+
+    fn append_built_by(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        config: &LogConfig,
+        builder: &mut BatchBuilder,
+        commits: &[NewCommit],
+    ) -> Result<Appended> {
         let now = self.core.env().wall_clock();
         builder.check_timestamps(&config.timestamp_bounds(now))?;
-        let bytes = builder.finish(&stamp(options, &config, now))?;
+        let bytes = builder.finish(&stamp(options, config, now))?;
         let header = BatchHeader::parse(bytes).expect("a batch that was just encoded has a sound header");
         let mut incoming = [Incoming { head: bytes, rest: &[], header, planned: None }];
-        let appended = self.commit(options, &config, now, &mut incoming, commits)?;
+        let appended = self.commit(options, config, now, &mut incoming, commits)?;
         builder.clear();
         Ok(appended)
     }
@@ -404,7 +405,7 @@ impl Shared {
         let last = witness_of_last(writer, batches, size_bytes);
         let written = match batches {
             [one] => {
-                let facts = [facts_of(one)];
+                let facts = [BatchFacts::of(&one.header)];
                 if one.rest.is_empty() {
                     writer.write(&mut [IoSlice::new(one.head)], &facts, last, amount, now)
                 } else {
@@ -412,7 +413,7 @@ impl Shared {
                 }
             }
             many => {
-                let facts: Vec<BatchFacts> = many.iter().map(facts_of).collect();
+                let facts: Vec<BatchFacts> = many.iter().map(|batch| BatchFacts::of(&batch.header)).collect();
                 let mut parts: Vec<IoSlice<'_>> =
                     many.iter().flat_map(|batch| [IoSlice::new(batch.head), IoSlice::new(batch.rest)]).collect();
                 writer.write(&mut parts, &facts, last, amount, now)
@@ -510,14 +511,6 @@ fn assign_offsets(writer: &Writer, batches: &mut [Incoming<'_>]) -> Result<Appen
         next = end;
     }
     Ok(Appended { base_offset, next_offset: Offset::new(next), timestamp: max_timestamp })
-}
-
-fn facts_of(batch: &Incoming<'_>) -> BatchFacts {
-    BatchFacts {
-        size_bytes: batch.header.size_bytes,
-        last_offset: batch.header.last_offset(),
-        max_timestamp: batch.header.max_timestamp(),
-    }
 }
 
 /// The last batch as a witness, at the place where it is about to be written.

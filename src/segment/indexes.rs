@@ -12,6 +12,7 @@ use crate::fs::Env;
 use crate::index::{OffsetIndex, TimeIndex};
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
+use crate::record::BatchHeader;
 use crate::state::IndexMarks;
 use crate::sync::Mutex;
 
@@ -29,6 +30,16 @@ pub(crate) struct BatchFacts {
     pub(crate) last_offset: Offset,
     /// `None` if no record of the batch has a timestamp.
     pub(crate) max_timestamp: Option<Timestamp>,
+}
+
+impl BatchFacts {
+    pub(crate) fn of(header: &BatchHeader) -> BatchFacts {
+        BatchFacts {
+            size_bytes: header.size_bytes,
+            last_offset: header.last_offset(),
+            max_timestamp: header.max_timestamp(),
+        }
+    }
 }
 
 /// The largest timestamp of a segment so far, and the last offset of the first batch that has it.

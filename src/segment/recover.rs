@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::error::{Corruption, Error, Result};
-use crate::offset::{Offset, Position, Timestamp};
+use crate::offset::{Offset, Position};
 use crate::record::{BatchHeader, HEADER_BYTES, verify_crc};
 
 use super::file::LogFile;
@@ -97,7 +97,7 @@ pub(crate) fn recover(
         let reason = match judge(&mut scan, recovery, found.next_offset, behind_damage)? {
             Judged::End => return Ok(found),
             Judged::Good(header) => {
-                let facts = facts_of(&header);
+                let facts = BatchFacts::of(&header);
                 visit(scan.position(), &header, &facts);
                 let first = header.base_offset().unwrap_or(header.last_offset());
                 found.gaps |= first > found.next_offset && !behind_damage;
@@ -127,15 +127,6 @@ pub(crate) fn recover(
         found.damage.push(DamagedRange { start, end: position, first_offset: found.next_offset, next_offset, reason });
         scan.skip_to(position);
         behind_damage = true;
-    }
-}
-
-/// What the indexes must know of a batch.
-pub(crate) fn facts_of(header: &BatchHeader) -> BatchFacts {
-    BatchFacts {
-        size_bytes: header.size_bytes,
-        last_offset: header.last_offset(),
-        max_timestamp: Timestamp::from_disk(header.max_timestamp),
     }
 }
 

@@ -6,7 +6,6 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::recover::facts_of;
 use super::*;
 use crate::config::WriteMode;
 use crate::error::IoOp;
@@ -106,7 +105,7 @@ fn header(batch: &[u8]) -> BatchHeader {
 }
 
 fn try_append(writer: &mut SegmentWriter, batches: &[Vec<u8>]) -> std::result::Result<(), AppendFailure> {
-    let facts: Vec<_> = batches.iter().map(|batch| facts_of(&header(batch))).collect();
+    let facts: Vec<_> = batches.iter().map(|batch| BatchFacts::of(&header(batch))).collect();
     let mut parts: Vec<_> = batches.iter().map(|batch| IoSlice::new(batch)).collect();
     writer.append(&mut parts, &facts)?;
     writer.segment().publish(writer.position());

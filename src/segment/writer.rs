@@ -295,10 +295,7 @@ impl SegmentWriter {
             assert!(room.is_empty(), "the parts are the batches");
         })?;
         if !is_stored {
-            self.make_room(end).map_err(AppendFailure::Unchanged)?;
-            if let Err(failed) = self.log.write_vectored(parts, self.position) {
-                return Err(self.take_back(failed));
-            }
+            self.write_at_end(parts, size_bytes)?;
         }
         self.note_written(batches);
         Ok(())
@@ -312,11 +309,7 @@ impl SegmentWriter {
         header: &mut BatchHeader,
     ) -> std::result::Result<(), AppendFailure> {
         assert!(self.position.value() + header.size_bytes <= MAX_SEGMENT_BYTES, "the log rolls before");
-        let facts = [BatchFacts {
-            size_bytes: header.size_bytes,
-            last_offset: header.last_offset(),
-            max_timestamp: header.max_timestamp(),
-        }];
+        let facts = [BatchFacts::of(header)];
         if self.store(header.size_bytes, |room| planned.store(header, room))? {
             self.note_written(&facts);
             return Ok(());
@@ -324,9 +317,17 @@ impl SegmentWriter {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.resize(planned.size_bytes(), 0);
         planned.store(header, &mut scratch);
-        let outcome = self.append(&mut [IoSlice::new(&scratch)], &facts);
+        let written = self.write_at_end(&mut [IoSlice::new(&scratch)], header.size_bytes);
         self.scratch = scratch;
-        outcome
+        written?;
+        self.note_written(&facts);
+        Ok(())
+    }
+
+    /// Writes so many bytes behind the log end by positioned writes.
+    fn write_at_end(&mut self, parts: &mut [IoSlice<'_>], size_bytes: u64) -> std::result::Result<(), AppendFailure> {
+        self.make_room(self.position + size_bytes).map_err(AppendFailure::Unchanged)?;
+        self.log.write_vectored(parts, self.position).map_err(|failed| self.take_back(failed))
     }
 
     /// Has the bytes behind the log end stored into the map. `false` if there is no window for so many.

@@ -97,7 +97,7 @@ fn what_is_not_published_is_not_found() {
     let place = Place::new();
     let mut writer = place.create(0, shape());
     append(&mut writer, &batches(0, 1));
-    let facts = facts_of(&header(&batch(2, &[5, 6])));
+    let facts = BatchFacts::of(&header(&batch(2, &[5, 6])));
     writer.append(&mut [IoSlice::new(&batch(2, &[5, 6]))], &[facts]).unwrap();
     assert_eq!(found_base(&place, writer.segment(), 2), None);
     writer.segment().publish(writer.position());
