@@ -113,13 +113,11 @@ impl Shared {
         let given_up = self.write_log_start(deletion, (start, first_base))?;
         self.sync_log_start().map_err(|error| self.fail(error))?;
         // Counted as long as they have room, so that nobody appends beyond `max_bytes` before they are gone.
-        let leaving = self.core.all_segments().into_iter().filter(|segment| segment.base() < first_base);
-        let leaving_bytes: u64 = leaving.map(|segment| segment.published().value()).sum();
+        let leaving_bytes = self.core.bytes_before(first_base);
         self.doomed_bytes.fetch_add(leaving_bytes, Ordering::AcqRel);
         let removed = self.core.remove_front(start, first_base);
         self.log_start_raised(start)?;
-        let gone = || removed.iter().chain(&given_up);
-        let size_bytes = gone().map(|segment| segment.published().value()).sum();
+        let given_up_bytes: u64 = given_up.iter().map(|segment| segment.published().value()).sum();
         let now = self.reading(self.core.env().wall_clock());
         let delayed = !at_once && self.config.read().file_delete_delay_ms > 0;
         for segment in &removed {
@@ -132,7 +130,8 @@ impl Shared {
         if at_once || !delayed {
             self.unlink_all(deletion)?;
         }
-        Ok((u64::try_from(gone().count()).expect("a count fits"), size_bytes))
+        let count = u64::try_from(removed.len() + given_up.len()).expect("a count fits");
+        Ok((count, leaving_bytes + given_up_bytes))
     }
 
     /// Writes the log start, and gives back the segments that had to go before there was room for it.
@@ -202,8 +201,8 @@ impl Shared {
         }
     }
 
-    /// Takes a segment's files out of the way; its bytes are counted already. What cannot be renamed, on a disk without room for the new name too,
-    /// keeps its name until it is unlinked.
+    /// Takes a segment's files out of the way; its bytes are counted already. What cannot be renamed, on a disk without
+    /// room for the new name too, keeps its name until it is unlinked.
     fn doom(&self, deletion: &mut Deletion, segment: &Segment, now: Reading, delayed: bool) {
         let (env, dir) = (self.core.env(), self.core.dir());
         for kind in SegmentFile::ALL {
