@@ -364,8 +364,15 @@ impl Core {
     }
 
     /// Puts the high watermark to an offset, or as near as the log's bounds allow, and wakes who waits for it.
-    pub(crate) fn set_high_watermark(&self, offset: Offset, only_up: bool) -> Offset {
-        let set = self.high_watermark.set(offset, only_up, || (self.log_start(), self.log_end()));
+    pub(crate) fn set_high_watermark(&self, offset: Offset) -> Offset {
+        let set = self.high_watermark.set(offset, || (self.log_start(), self.log_end()));
+        drop(Wake(self));
+        set
+    }
+
+    /// As [`Core::set_high_watermark`], unless it was set higher before.
+    pub(crate) fn raise_high_watermark(&self, offset: Offset) -> Offset {
+        let set = self.high_watermark.raise(offset, || (self.log_start(), self.log_end()));
         drop(Wake(self));
         set
     }

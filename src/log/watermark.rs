@@ -10,6 +10,8 @@ use crate::offset::Offset;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
+use super::core::Core;
+
 /// No offset: the high watermark is where the log end is.
 const FOLLOWS_LOG_END: u64 = u64::MAX;
 
@@ -33,14 +35,24 @@ impl HighWatermark {
         if offset == FOLLOWS_LOG_END { log_end } else { Offset::new(offset).max(log_start).min(log_end) }
     }
 
-    /// Puts it to an offset, or as near as the bounds allow; with `only_up`, unless it was set higher before.
-    pub(crate) fn set(&self, offset: Offset, only_up: bool, bounds: impl FnOnce() -> (Offset, Offset)) -> Offset {
+    /// Puts it to an offset, or as near as the bounds allow.
+    pub(crate) fn set(&self, offset: Offset, bounds: impl FnOnce() -> (Offset, Offset)) -> Offset {
+        self.change(|_| offset, bounds)
+    }
+
+    /// As [`HighWatermark::set`], unless it was set higher before.
+    pub(crate) fn raise(&self, offset: Offset, bounds: impl FnOnce() -> (Offset, Offset)) -> Offset {
+        self.change(|present| present.map_or(offset, |present| present.max(offset)), bounds)
+    }
+
+    /// Puts it where `to` says, which is told where it was set before, if it was.
+    fn change(&self, to: impl FnOnce(Option<Offset>) -> Offset, bounds: impl FnOnce() -> (Offset, Offset)) -> Offset {
         let changing = self.changing.lock();
         let (log_start, log_end) = bounds();
         let present = self.offset.load(Ordering::Acquire);
-        let least = if only_up && present != FOLLOWS_LOG_END { Offset::new(present) } else { Offset::ZERO };
+        let wanted = to((present != FOLLOWS_LOG_END).then(|| Offset::new(present)));
         // What is kept lies within the bounds too, or a growing log would raise it.
-        let offset = offset.max(least).max(log_start).min(log_end);
+        let offset = wanted.max(log_start).min(log_end);
         self.offset.store(offset.value(), Ordering::SeqCst);
         drop(changing);
         offset
@@ -81,7 +93,7 @@ impl Log {
     /// # Errors
     /// `Closed`.
     pub fn set_high_watermark(&self, offset: Offset) -> Result<Offset> {
-        self.move_high_watermark(offset, false)
+        Ok(self.open_core()?.set_high_watermark(offset))
     }
 
     /// As [`Log::set_high_watermark`], but where it was set higher before, it stays: for several threads of which each
@@ -90,14 +102,11 @@ impl Log {
     /// # Errors
     /// `Closed`.
     pub fn raise_high_watermark(&self, offset: Offset) -> Result<Offset> {
-        self.move_high_watermark(offset, true)
+        Ok(self.open_core()?.raise_high_watermark(offset))
     }
 
-    fn move_high_watermark(&self, offset: Offset, only_up: bool) -> Result<Offset> {
+    fn open_core(&self) -> Result<&Core> {
         let core = &self.shared().core;
-        if core.is_closed() {
-            return Err(Error::Closed);
-        }
-        Ok(core.set_high_watermark(offset, only_up))
+        if core.is_closed() { Err(Error::Closed) } else { Ok(core) }
     }
 }
