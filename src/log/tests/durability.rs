@@ -117,6 +117,32 @@ fn a_sync_that_fails_at_close_or_in_recovery_is_remembered_by_the_next_opening()
     assert_eq!(values(&opened(&after, large())), upto(3), "what was called durable is");
 }
 
+// The reopening that followed took the name of the recovery point's segment for durable, as any at or below it: what was
+// appended and synced from there on went to a file that the power cut left without a name (rules 14, 17).
+#[test]
+fn a_shorter_copy_whose_name_could_not_be_synced_has_it_renewed_by_the_next_reopening() {
+    let disk = disk();
+    let log = opened(&disk, large());
+    fill(&log, 0..3);
+    log.sync().expect("a healthy disk");
+    fill(&log, 3..5);
+    assert_eq!(values(&log), upto(5), "shown to readers, so that a reopening replaces the file and does not cut it");
+    fail_sync(&disk);
+    assert!(matches!(log.sync(), Err(Error::Failed { .. })));
+    // The page cache drops what it could not write; the file keeps its length.
+    let written = disk.read_file(log_path(0)).expect("a segment").len();
+    let mut left = disk.image(CrashStrength::Strict, |_, _| 0).read_file(log_path(0)).expect("a durable part");
+    left.resize(written, 0);
+    disk.write_file(log_path(0), left);
+    disk.fail(Fault::once(CallKind::SyncDir, 1, FaultKind::InputOutput));
+    log.reopen().expect_err("the directory could not be synced");
+    log.reopen().expect("the disk is well again");
+    fill(&log, 3..4);
+    log.sync().expect("a healthy disk");
+    let after = disk.crash_keeping(CrashStrength::Strict, |_, _| 0);
+    assert_eq!(values(&opened(&after, large())), upto(4));
+}
+
 #[test]
 fn a_failed_sync_of_the_directory_fails_the_log_and_the_name_is_renewed() {
     let disk = disk();

@@ -145,6 +145,23 @@ fn a_self_test_that_fails_in_any_step_is_told_and_the_log_works_all_the_same() {
 }
 
 #[test]
+fn a_window_that_could_not_be_mapped_gives_its_room_back_and_appends_go_by_writes() {
+    for call in [CallKind::MapWindow, CallKind::PopulateWindow] {
+        let disk = disk();
+        // The first is the self-test's.
+        disk.fail(Fault::once(call, 2, FaultKind::InputOutput));
+        let log = opened(&disk, mapped());
+        fill(&log, 0..2);
+        let refused = NotMapped::Window { operation: IoOp::Map };
+        assert_eq!(mode(&log), (WriteMode::Write, Some(refused)), "{call:?}");
+        let written = disk.read_file(super::bench::log_path(0)).expect("a segment").len();
+        assert_eq!(written, 2 * 108, "{call:?}: what was allocated for the window is given back");
+        fill(&log, 2..4);
+        assert_eq!(values(&log), upto(4));
+    }
+}
+
+#[test]
 fn a_file_that_the_test_left_behind_in_a_crash_is_taken_by_the_next() {
     let disk = disk();
     let left = Path::new(DIR).join(crate::names::SELF_TEST);
