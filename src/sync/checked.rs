@@ -7,8 +7,8 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, TryLockError};
 use std::time::Duration;
 
 #[cfg(feature = "loom")]
@@ -34,6 +34,14 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard { lock: self, held: Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)) }
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(held) => Some(MutexGuard { lock: self, held: Some(held) }),
+            Err(TryLockError::Poisoned(poisoned)) => Some(MutexGuard { lock: self, held: Some(poisoned.into_inner()) }),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 

@@ -51,9 +51,9 @@ pub(super) fn close() {
                 let callback = move |_| {
                     told.fetch_add(1, Ordering::SeqCst);
                 };
-                if world.log.on_synced(end, callback).is_ok() {
-                    ordered.fetch_add(1, Ordering::SeqCst);
-                }
+                // It is told, whether it is taken or refused.
+                drop(world.log.on_synced(end, callback));
+                ordered.fetch_add(1, Ordering::SeqCst);
             }
         });
     }
@@ -78,9 +78,8 @@ pub(super) fn last_handle() {
                 drop(inner);
                 told.fetch_add(1, Ordering::SeqCst);
             };
-            if log.on_synced(log.log_end_offset(), callback).is_ok() {
-                ordered.fetch_add(1, Ordering::SeqCst);
-            }
+            ordered.fetch_add(1, Ordering::SeqCst);
+            drop(log.on_synced(log.log_end_offset(), callback));
             drop(log);
         }));
     }
