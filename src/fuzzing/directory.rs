@@ -1,11 +1,11 @@
 //! Opens a directory of arbitrary files: for reading only, for writing, and again after a clean close.
 //!
 //! The input: one byte of options (bits 0 and 1: what to do about damage; bit 2: a compressed append; bit 3: small
-//! segments; bit 4: rooms allocated ahead), one byte with the number of files, for each of them a byte that picks its
-//! name (and, in the top bit, whether its checksums are made right) and two bytes with its length, then their contents
-//! one after the other; the last one gets the rest. The invariants it checks: opening for reading changes nothing; what
-//! was readable stays readable, or the report or an error says why not; what was appended is read back; an opening
-//! after a clean close believes what it finds and changes nothing.
+//! segments; bits 4 and 5: plain writes, rooms allocated ahead, stores into a map), one byte with the number of files,
+//! for each of them a byte that picks its name (and, in the top bit, whether its checksums are made right) and two bytes
+//! with its length, then their contents one after the other; the last one gets the rest. The invariants it checks:
+//! opening for reading changes nothing; what was readable stays readable, or the report or an error says why not; what
+//! was appended is read back; an opening after a clean close believes what it finds and changes nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -122,8 +122,13 @@ fn config(options: u8) -> LogConfig {
     };
     let compression = if options & 4 == 0 { Compression::None } else { Compression::Lz4 };
     let segment_bytes = if options & 8 == 0 { 1 << 20 } else { 256 };
-    let write_mode = if options & 16 == 0 { WriteMode::Write } else { WriteMode::Preallocated };
+    let write_mode = match (options >> 4) & 3 {
+        0 => WriteMode::Write,
+        1 => WriteMode::Preallocated,
+        _ => WriteMode::Mapped,
+    };
     LogConfig::default()
+        .windows_at_once(8 << 10)
         .worker(Worker::Caller)
         .on_damage(on_damage)
         .compression(compression)
