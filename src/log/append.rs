@@ -523,10 +523,7 @@ fn witness_of_last(writer: &mut Writer, batches: &[Incoming<'_>], size_bytes: u6
 
 fn push_all(builder: &mut BatchBuilder, records: &[Record<'_>]) -> Result<()> {
     for (index, record) in records.iter().enumerate() {
-        builder.push(*record).map_err(|error| match error {
-            Error::InvalidRecord { reason, .. } => Error::InvalidRecord { index, reason },
-            error => error,
-        })?;
+        builder.push_borrowed(record).map_err(|reason| Error::InvalidRecord { index, reason })?;
     }
     Ok(())
 }

@@ -4,24 +4,21 @@
 //! header and the checksum. The invariants it owns: a finished batch counts its records without gaps from base offset
 //! 0, and a builder that has seen batches of a size allocates nothing for the next one of that size.
 
-use super::borrowed::{Headers, Record};
+use super::borrowed::Record;
 use super::compression::{Compression, Compressor};
 use super::header::{BatchHeader, TimestampType};
 use super::layout::{self, HEADER_BYTES, OVERHEAD_BYTES};
+use super::room::{RECORD_ATTRIBUTES, RecordFrame, Room};
 use super::slot;
 use super::validate::TimestampBounds;
-use super::varint::{
-    MAX_VARINT_BYTES, MAX_VARLONG_BYTES, Varints, length_of_varint, length_of_varlong, put_varint, put_varlong,
-};
+use super::varint::{MAX_VARLONG_BYTES, length_of_varlong, put_varint, put_varlong};
 use crate::error::{Error, InvalidRecord, Result};
 use crate::offset::{Offset, Timestamp};
 
 /// The largest encoded batch: its length field counts all but the framing.
 const MOST_BYTES: u64 = i32::MAX as u64 + OVERHEAD_BYTES as u64;
-/// A record's attributes, of which the format has none yet.
-const RECORD_ATTRIBUTES: u8 = 0;
-/// The length of a null key or value.
-const NULL: i32 = -1;
+/// Room for the first records of a builder, in bytes.
+const FIRST_ROOM_BYTES: usize = 512;
 /// The timestamp of what has none.
 const NO_TIMESTAMP: i64 = -1;
 
@@ -33,8 +30,10 @@ pub struct BatchBuilder {
     compression: Compression,
     /// Made at the first compressed batch, and kept.
     compressor: Option<Compressor>,
-    /// Room for the header, then the records, each with its timestamp relative to `base_timestamp`.
+    /// Room for the header, then the records, each with its timestamp relative to `base_timestamp`; behind `used` what
+    /// is there is of no account. It is as long as it ever was, so that room is cleared once.
     encoded: Vec<u8>,
+    used: usize,
     /// The finished batch, where it is not `encoded` itself.
     packed: Vec<u8>,
     /// The records with their timestamps filled in, where that could not be done as they were pushed.
@@ -88,6 +87,7 @@ impl BatchBuilder {
             compression,
             compressor: None,
             encoded: Vec::new(),
+            used: 0,
             packed: Vec::new(),
             restamped: Vec::new(),
             deferred: Vec::new(),
@@ -105,24 +105,41 @@ impl BatchBuilder {
     /// [`Error::InvalidRecord`] for a negative timestamp, and for a record with which the batch would exceed the
     /// format's 2^31 − 1 bytes. The builder is then as it was before.
     pub fn push(&mut self, record: Record<'_>) -> Result<()> {
-        let fields = self.check(&record).map_err(|reason| Error::InvalidRecord { index: self.len(), reason })?;
+        self.push_borrowed(&record).map_err(|reason| Error::InvalidRecord { index: self.len(), reason })
+    }
+
+    /// [`BatchBuilder::push`] without a copy of what describes the record.
+    #[inline]
+    pub(crate) fn push_borrowed(&mut self, record: &Record<'_>) -> std::result::Result<(), InvalidRecord> {
+        let frame = self.check(record)?;
         if self.count == 0 {
-            self.encoded.clear();
-            self.encoded.resize(HEADER_BYTES, 0);
+            self.used = HEADER_BYTES;
             self.base_timestamp = record.timestamp;
         }
         if record.timestamp.is_some() != self.base_timestamp.is_some() {
             self.deferred.push(self.count);
         }
-        self.needs_now |= record.timestamp.is_none();
-        self.max_timestamp = self.max_timestamp.max(record.timestamp);
-        self.min_timestamp = match (self.min_timestamp, record.timestamp) {
-            (Some(smallest), Some(timestamp)) => Some(smallest.min(timestamp)),
-            (known, timestamp) => known.or(timestamp),
-        };
-        fields.put(&mut self.encoded, &record);
+        match record.timestamp {
+            Some(timestamp) => {
+                self.max_timestamp = self.max_timestamp.max(Some(timestamp));
+                self.min_timestamp = Some(self.min_timestamp.map_or(timestamp, |least| least.min(timestamp)));
+            }
+            None => self.needs_now = true,
+        }
+        let end = self.used + frame.size_bytes();
+        if end > self.encoded.len() {
+            self.grow(end);
+        }
+        Room::new(&mut self.encoded[self.used..end]).put_record(&frame, record);
+        self.used = end;
         self.count += 1;
         Ok(())
+    }
+
+    #[cold]
+    fn grow(&mut self, end: usize) {
+        let doubled = self.encoded.len().saturating_mul(2).max(FIRST_ROOM_BYTES);
+        self.encoded.resize(end.max(doubled), 0);
     }
 
     /// How many records have been pushed.
@@ -142,7 +159,7 @@ impl BatchBuilder {
     /// It is exact unless records with and without a timestamp are mixed; then each may still grow by a few bytes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        if self.count == 0 { 0 } else { self.encoded.len() }
+        if self.count == 0 { 0 } else { self.used }
     }
 
     /// The records as one encoded batch, as a producer sends it to whoever calls
@@ -178,7 +195,7 @@ impl BatchBuilder {
 
     /// Forgets the records and keeps the memory.
     pub fn clear(&mut self) {
-        self.encoded.clear();
+        self.used = 0;
         self.packed.clear();
         self.restamped.clear();
         self.deferred.clear();
@@ -198,7 +215,7 @@ impl BatchBuilder {
 
     #[cold]
     fn check_each(&self, bounds: &TimestampBounds) -> Result<()> {
-        let mut rest = &self.encoded[HEADER_BYTES..];
+        let mut rest = &self.encoded[HEADER_BYTES..self.used];
         for index in 0..self.count {
             let (body, after) = slot::split_own_record(rest);
             let (timestamp_delta, _) = slot::split_own_timestamp(body);
@@ -240,7 +257,7 @@ impl BatchBuilder {
         if is_restamped {
             self.restamp(stamp.now);
         }
-        let plain = if is_restamped { &mut self.restamped } else { &mut self.encoded };
+        let plain = if is_restamped { &mut self.restamped[..] } else { &mut self.encoded[..self.used] };
         let batch = if self.compression == Compression::None {
             plain
         } else {
@@ -251,7 +268,7 @@ impl BatchBuilder {
             self.packed.clear();
             self.packed.resize(HEADER_BYTES, 0);
             compressor.compress(&plain[HEADER_BYTES..], &mut self.packed);
-            &mut self.packed
+            &mut self.packed[..]
         };
         header.size_bytes = batch.len() as u64;
         if header.size_bytes > MOST_BYTES {
@@ -273,21 +290,20 @@ impl BatchBuilder {
 
     /// Checks a record and encodes its fields, so that writing it cannot fail half-way.
     #[inline]
-    fn check(&self, record: &Record<'_>) -> std::result::Result<RecordFields, InvalidRecord> {
+    fn check(&self, record: &Record<'_>) -> std::result::Result<RecordFrame, InvalidRecord> {
         if let Some(timestamp) = record.timestamp
             && timestamp.as_millis() < 0
         {
             return Err(InvalidRecord::NegativeTimestamp { millis: timestamp.as_millis() });
         }
-        let fields = RecordFields::of(record, self.timestamp_delta(record), self.count)?;
-        let used = self.encoded.len().max(HEADER_BYTES) as u64;
-        let size_bytes = used + fields.size_bytes() as u64;
+        let frame = RecordFrame::of(record, self.timestamp_delta(record), self.count)?;
+        let size_bytes = (self.used.max(HEADER_BYTES) + frame.size_bytes()) as u64;
         // Each deferred record may yet grow by a longer timestamp delta.
         let growth = (self.deferred.len() as u64 + 1) * MAX_VARLONG_BYTES as u64;
         if size_bytes > MOST_BYTES - growth {
             return Err(InvalidRecord::TooLarge { size_bytes });
         }
-        Ok(fields)
+        Ok(frame)
     }
 
     /// The delta to encode now. A deferred one is kept relative to 0 until the other side of it is known.
@@ -305,7 +321,7 @@ impl BatchBuilder {
         self.restamped.clear();
         self.restamped.resize(HEADER_BYTES, 0);
         let mut deferred = self.deferred.iter().copied().peekable();
-        let mut rest = &self.encoded[HEADER_BYTES..];
+        let mut rest = &self.encoded[HEADER_BYTES..self.used];
         for index in 0..self.count {
             let (body, after) = slot::split_own_record(rest);
             if deferred.next_if_eq(&index).is_some() {
@@ -396,124 +412,11 @@ pub(super) fn put_record(
     timestamp_delta: i64,
     offset_delta: u32,
 ) -> std::result::Result<(), InvalidRecord> {
-    RecordFields::of(record, timestamp_delta, offset_delta)?.put(out, record);
+    let frame = RecordFrame::of(record, timestamp_delta, offset_delta)?;
+    let start = out.len();
+    out.resize(start + frame.size_bytes(), 0);
+    Room::new(&mut out[start..]).put_record(&frame, record);
     Ok(())
-}
-
-/// All of a record but the bytes that its caller brings, encoded once: their own lengths give the record's.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RecordFields {
-    /// The length of all that follows.
-    pub(super) length: Varints<MAX_VARINT_BYTES>,
-    /// Attributes, deltas and the length of the key.
-    pub(super) before_key: Varints<BEFORE_KEY_BYTES>,
-    /// The length of the value.
-    pub(super) before_value: Varints<MAX_VARINT_BYTES>,
-    /// The number of headers.
-    pub(super) before_headers: Varints<MAX_VARINT_BYTES>,
-    body_bytes: usize,
-}
-
-pub(super) const BEFORE_KEY_BYTES: usize = 1 + MAX_VARLONG_BYTES + 2 * MAX_VARINT_BYTES;
-/// Room behind the record, as varints are copied at their longest and then cut.
-const SPARE_BYTES: usize = BEFORE_KEY_BYTES;
-
-impl RecordFields {
-    #[inline]
-    pub(super) fn of(
-        record: &Record<'_>,
-        timestamp_delta: i64,
-        index: u32,
-    ) -> std::result::Result<RecordFields, InvalidRecord> {
-        let offset_delta = i32::try_from(index).map_err(|_| InvalidRecord::TooMany)?;
-        let (header_count, header_bytes) = size_of_headers(&record.headers)?;
-        let (mut before_key, mut before_value, mut before_headers) = <(Varints<_>, Varints<_>, Varints<_>)>::default();
-        before_key.put_byte(RECORD_ATTRIBUTES);
-        before_key.put_varlong(timestamp_delta);
-        before_key.put_varint(offset_delta);
-        before_key.put_varint(length_of(record.key)?);
-        before_value.put_varint(length_of(record.value)?);
-        before_headers.put_varint(header_count);
-        let given_bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + header_bytes;
-        let body_bytes = before_key.len() + before_value.len() + before_headers.len() + given_bytes;
-        let mut length = Varints::default();
-        length.put_varint(i32::try_from(body_bytes).map_err(|_| too_large(body_bytes))?);
-        Ok(RecordFields { length, before_key, before_value, before_headers, body_bytes })
-    }
-
-    #[inline]
-    pub(super) fn size_bytes(&self) -> usize {
-        self.length.len() + self.body_bytes
-    }
-
-    #[inline]
-    fn put(&self, out: &mut Vec<u8>, record: &Record<'_>) {
-        let end = out.len() + self.size_bytes();
-        out.reserve(self.size_bytes() + SPARE_BYTES);
-        self.length.put_all(out);
-        self.before_key.put_all(out);
-        if let Some(key) = record.key {
-            out.extend_from_slice(key);
-        }
-        self.before_value.put_all(out);
-        if let Some(value) = record.value {
-            out.extend_from_slice(value);
-        }
-        self.before_headers.put_all(out);
-        match record.headers {
-            Headers::Pairs(pairs) => {
-                for (name, value) in pairs {
-                    put_bytes(out, Some(name.as_bytes()));
-                    put_bytes(out, *value);
-                }
-            }
-            Headers::Encoded { bytes, .. } => out.extend_from_slice(bytes),
-        }
-        debug_assert_eq!(out.len(), end);
-    }
-}
-
-#[inline]
-fn length_of(bytes: Option<&[u8]>) -> std::result::Result<i32, InvalidRecord> {
-    let Some(bytes) = bytes else { return Ok(NULL) };
-    i32::try_from(bytes.len()).map_err(|_| too_large(bytes.len()))
-}
-
-fn size_of_headers(headers: &Headers<'_>) -> std::result::Result<(i32, usize), InvalidRecord> {
-    match headers {
-        Headers::Pairs(pairs) => {
-            let count = i32::try_from(pairs.len()).map_err(|_| InvalidRecord::TooMany)?;
-            let mut bytes = 0;
-            for (name, value) in *pairs {
-                bytes += size_of_bytes(Some(name.as_bytes()))? + size_of_bytes(*value)?;
-            }
-            Ok((count, bytes))
-        }
-        Headers::Encoded { count, bytes } => {
-            let count = i32::try_from(*count).map_err(|_| InvalidRecord::TooMany)?;
-            Ok((count, bytes.len()))
-        }
-    }
-}
-
-fn size_of_bytes(bytes: Option<&[u8]>) -> std::result::Result<usize, InvalidRecord> {
-    Ok(length_of_varint(length_of(bytes)?) + bytes.map_or(0, <[u8]>::len))
-}
-
-#[cold]
-fn too_large(bytes: usize) -> InvalidRecord {
-    InvalidRecord::TooLarge { size_bytes: bytes as u64 }
-}
-
-#[inline]
-fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    match bytes {
-        Some(bytes) => {
-            put_varint(out, i32::try_from(bytes.len()).expect("checked with the record's size"));
-            out.extend_from_slice(bytes);
-        }
-        None => put_varint(out, NULL),
-    }
 }
 
 #[cfg(test)]

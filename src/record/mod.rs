@@ -18,6 +18,7 @@ mod header;
 pub(crate) mod layout;
 mod legacy;
 mod planned;
+mod room;
 mod shorten;
 mod slot;
 mod stored;

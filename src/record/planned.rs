@@ -4,20 +4,20 @@
 //! what is plain: what must be refused, compressed or stamped later is for `encode`, whose bytes are the same. The
 //! invariants it owns: storing cannot fail, and the header, without which there is no batch, is stored last.
 
-use super::borrowed::{Headers, Record};
-use super::encode::{BatchStamp, RecordFields, header_of};
+use super::borrowed::Record;
+use super::encode::{BatchStamp, header_of};
 use super::header::BatchHeader;
 use super::layout::HEADER_BYTES;
+use super::room::{RecordFrame, Room};
 use super::validate::TimestampBounds;
-use super::varint::{MAX_VARINT_BYTES, Varints};
 use crate::offset::Timestamp;
 
 /// Records whose encoded size is known.
 #[derive(Debug)]
 pub(crate) struct PlannedBatch<'a> {
     records: &'a [Record<'a>],
-    /// The fields of the only record, so that they need not be encoded twice.
-    only: Option<RecordFields>,
+    /// The frame of the only record, so that it need not be made twice.
+    only: Option<RecordFrame>,
     base_timestamp: Option<Timestamp>,
     max_timestamp: Option<Timestamp>,
     size_bytes: usize,
@@ -45,12 +45,12 @@ impl<'a> PlannedBatch<'a> {
                 return None;
             }
             planned.max_timestamp = planned.max_timestamp.max(record.timestamp);
-            let fields = planned.fields(index, record)?;
-            planned.size_bytes += fields.size_bytes();
+            let frame = planned.frame(index, record)?;
+            planned.size_bytes += frame.size_bytes();
             if planned.size_bytes > most_bytes {
                 return None;
             }
-            planned.only = Some(fields);
+            planned.only = Some(frame);
         }
         planned.only = planned.only.filter(|_| records.len() == 1);
         Some(planned)
@@ -77,65 +77,27 @@ impl<'a> PlannedBatch<'a> {
     pub(crate) fn store(&self, header: &mut BatchHeader, out: &mut [u8]) {
         assert_eq!(out.len(), self.size_bytes, "the room that was planned");
         let (head, body) = out.split_at_mut(HEADER_BYTES);
-        let mut rest = Rest(&mut *body);
+        let mut room = Room::new(&mut *body);
         match &self.only {
-            Some(fields) => rest.put_record(fields, &self.records[0]),
+            Some(frame) => room.put_record(frame, &self.records[0]),
             None => {
                 for (index, record) in self.records.iter().enumerate() {
-                    let fields = self.fields(index, record).expect("it was planned");
-                    rest.put_record(&fields, record);
+                    let frame = self.frame(index, record).expect("it was planned");
+                    room.put_record(&frame, record);
                 }
             }
         }
-        assert!(rest.0.is_empty(), "records are as long as they were planned");
+        assert!(room.is_empty(), "records are as long as they were planned");
         head.copy_from_slice(&header.seal(body));
     }
 
     #[inline]
-    fn fields(&self, index: usize, record: &Record<'_>) -> Option<RecordFields> {
+    fn frame(&self, index: usize, record: &Record<'_>) -> Option<RecordFrame> {
         let delta = match (record.timestamp, self.base_timestamp) {
             (Some(timestamp), Some(base)) => timestamp.as_millis() - base.as_millis(),
             _ => 0,
         };
-        RecordFields::of(record, delta, u32::try_from(index).ok()?).ok()
-    }
-}
-
-/// The bytes that are still to be stored into.
-struct Rest<'b>(&'b mut [u8]);
-
-impl Rest<'_> {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        let (these, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
-        these.copy_from_slice(bytes);
-        self.0 = rest;
-    }
-
-    #[inline]
-    fn put_record(&mut self, fields: &RecordFields, record: &Record<'_>) {
-        self.put(fields.length.as_bytes());
-        self.put(fields.before_key.as_bytes());
-        self.put(record.key.unwrap_or_default());
-        self.put(fields.before_value.as_bytes());
-        self.put(record.value.unwrap_or_default());
-        self.put(fields.before_headers.as_bytes());
-        match record.headers {
-            Headers::Pairs(pairs) => {
-                for (name, value) in pairs {
-                    self.put_bytes(Some(name.as_bytes()));
-                    self.put_bytes(*value);
-                }
-            }
-            Headers::Encoded { bytes, .. } => self.put(bytes),
-        }
-    }
-
-    fn put_bytes(&mut self, bytes: Option<&[u8]>) {
-        let mut length = Varints::<MAX_VARINT_BYTES>::default();
-        length.put_varint(bytes.map_or(-1, |bytes| i32::try_from(bytes.len()).expect("the record was planned")));
-        self.put(length.as_bytes());
-        self.put(bytes.unwrap_or_default());
+        RecordFrame::of(record, delta, u32::try_from(index).ok()?).ok()
     }
 }
 

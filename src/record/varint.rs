@@ -2,7 +2,7 @@
 //!
 //! Reading is as tolerant as Kafka's: longer encodings than needed are accepted, bits beyond the type's width in the
 //! last byte are dropped, and only an integer that does not end within 5 (or 10) bytes is refused. Writing is always
-//! the shortest form. The invariant it owns: `length_of_*` is what `put_*` appends.
+//! the shortest form. The invariant it owns: `length_of_*` is what `put_*` appends, and `store_*` stores.
 
 use crate::error::Corruption;
 
@@ -69,63 +69,46 @@ pub(crate) fn length_of_varlong(value: i64) -> usize {
     length_of_folded(zigzag64(value))
 }
 
-/// Up to `N` bytes of varints that are copied together: byte by byte, each would ask for the vector's capacity.
+/// Stores a 32-bit integer at the front of `out`, which is what is behind it from then on.
+///
+/// # Panics
+/// Where there is no room, here and below.
+#[inline]
+pub(crate) fn store_varint(out: &mut &mut [u8], value: i32) {
+    store_folded(out, u64::from(zigzag32(value)));
+}
+
+/// Stores a 64-bit integer.
+#[inline]
+pub(crate) fn store_varlong(out: &mut &mut [u8], value: i64) {
+    store_folded(out, zigzag64(value));
+}
+
+/// An integer whose encoding has one byte or two, as most in a batch do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Varints<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
+pub(crate) struct ShortVarint {
+    /// The encoding, its first byte lowest.
+    pub(crate) bytes: u16,
+    pub(crate) len: usize,
 }
 
-impl<const N: usize> Default for Varints<N> {
-    fn default() -> Varints<N> {
-        Varints { bytes: [0; N], len: 0 }
+impl ShortVarint {
+    /// `None` if the encoding is longer.
+    #[inline]
+    pub(crate) fn of(value: i64) -> Option<ShortVarint> {
+        let folded = u16::try_from(zigzag64(value)).ok().filter(|&folded| folded < 1 << 14)?;
+        let is_long = u16::from(folded >= u16::from(CONTINUES));
+        let bytes = (folded & 0x7f) | (is_long << 7) | ((folded << 1) & 0x7f00);
+        Some(ShortVarint { bytes, len: 1 + usize::from(is_long) })
     }
 }
 
-impl<const N: usize> Varints<N> {
-    #[inline]
-    pub(crate) fn put_varint(&mut self, value: i32) {
-        self.put_folded(u64::from(zigzag32(value)));
-    }
-
-    #[inline]
-    pub(crate) fn put_varlong(&mut self, value: i64) {
-        self.put_folded(zigzag64(value));
-    }
-
-    /// A byte that stands between varints.
-    #[inline]
-    pub(crate) fn put_byte(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
-    }
-
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    #[inline]
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    /// Appends them all. The copy is of the fixed length `N`, for which `out` should have room.
-    #[inline]
-    pub(crate) fn put_all(&self, out: &mut Vec<u8>) {
-        let end = out.len() + self.len;
-        out.extend_from_slice(&self.bytes);
-        out.truncate(end);
-    }
-
-    #[inline]
-    fn put_folded(&mut self, mut folded: u64) {
-        while folded >= u64::from(CONTINUES) {
-            self.put_byte(low_group(folded) | CONTINUES);
-            folded >>= 7;
-        }
-        self.put_byte(low_group(folded));
-    }
+/// Stores a byte that stands between integers.
+#[inline]
+pub(crate) fn store_byte(out: &mut &mut [u8], byte: u8) {
+    let (first, rest) = std::mem::take(out).split_first_mut().expect("room was made for what is stored");
+    *first = byte;
+    *out = rest;
 }
 
 /// Lengths of 8 KiB and more, and what is cut off or never ends.
@@ -164,14 +147,24 @@ fn put_folded(out: &mut Vec<u8>, mut folded: u64) {
 }
 
 #[inline]
+fn store_folded(out: &mut &mut [u8], mut folded: u64) {
+    while folded >= u64::from(CONTINUES) {
+        store_byte(out, low_group(folded) | CONTINUES);
+        folded >>= 7;
+    }
+    store_byte(out, low_group(folded));
+}
+
+#[inline]
 fn low_group(folded: u64) -> u8 {
     folded.to_le_bytes()[0] & !CONTINUES
 }
 
 #[inline]
 fn length_of_folded(folded: u64) -> usize {
+    // 9 / 64 is a little more than 1 / 7, and near enough up to 64 bits.
     let bits = 64 - (folded | 1).leading_zeros();
-    bits.div_ceil(7) as usize
+    ((bits * 9 + 64) / 64) as usize
 }
 
 #[inline]
@@ -310,6 +303,13 @@ mod tests {
             let image = encoded(value);
             assert_eq!(image.len(), length_of_varint(value));
             assert_eq!(image, encoded_long(i64::from(value)), "both widths agree");
+            let mut stored = vec![0; image.len()];
+            store_varint(&mut &mut stored[..], value);
+            assert_eq!(stored, image);
+            store_varlong(&mut &mut stored[..], i64::from(value));
+            assert_eq!(stored, image);
+            let short = ShortVarint::of(value.into()).map(|short| short.bytes.to_le_bytes()[..short.len].to_vec());
+            assert_eq!(short, (image.len() <= 2).then(|| image.clone()));
             assert_eq!(take_varint(&mut image.as_slice()), Ok(value));
         }
     }
