@@ -126,14 +126,17 @@ impl Loader<'_> {
         let state = found.state().copied();
         if !disturbed && let Some(state) = state {
             let mut witness = EpochRuns::default();
-            let deleted = deletion::deleted_before(self.env, &logs, &state)?;
+            let sections = state_file.read_sections()?;
+            let mut deleted = deletion::deleted_before(self.env, &logs, &state)?;
+            // What a clean close counted nobody has deleted: a log whose end was raised to its start goes on behind it.
+            deleted.retain(|base| sections.iter().flatten().all(|(kept, _)| kept != base));
             let mut others = logs.clone();
             others.retain(|base, _| !deleted.contains(base));
             // The witness may be in a segment that was deleted while nothing was in those behind it.
             let witnessed = state.witness.and_then(|witness| logs.get_key_value(&witness.segment_base));
             let mut judged = others.clone();
             judged.extend(witnessed.map(|(&base, source)| (base, source.clone())));
-            let belief = belief(self.env, &judged, &state, state_file.read_sections()?, &mut witness)?;
+            let belief = belief(self.env, &judged, &state, sections, &mut witness)?;
             if !matches!(belief, Belief::None) {
                 deletion::delete_again(self.env, self.dir, &deleted, &mut report)?;
                 logs = others;
