@@ -106,6 +106,9 @@ pub enum WriteMode {
     /// goes by a positioned write to the same place; no append waits for the worker. Durable is what a sync covers, as
     /// ever.
     ///
+    /// What is stored takes its time from the kernel's last tick, some 4 ms ago at most: reading the clock to the
+    /// nanosecond would cost as much as the store.
+    ///
     /// It needs [`Worker::Thread`], and is refused with [`SyncPolicy::Always`], under which an append waits for the disk
     /// anyhow. On file systems other than ext4, xfs and tmpfs, and where a self-test at the opening fails, the log is
     /// written as with [`WriteMode::Preallocated`]; a segment whose blocks a reflink copy shares, by plain writes.

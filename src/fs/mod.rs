@@ -254,6 +254,15 @@ impl Env {
         }
     }
 
+    /// The wall clock as of the kernel's last tick, some milliseconds ago at most: a fifth of the price.
+    pub(crate) fn coarse_wall_clock(&self) -> Timestamp {
+        match &self.inner {
+            EnvInner::Real => real::coarse_wall_clock(),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::wall_clock(disk),
+        }
+    }
+
     /// Time since some fixed moment; never goes back.
     pub(crate) fn monotonic(&self) -> Duration {
         match &self.inner {

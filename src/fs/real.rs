@@ -208,6 +208,14 @@ pub(super) fn wall_clock() -> Timestamp {
     timestamp(SystemTime::now())
 }
 
+pub(super) fn coarse_wall_clock() -> Timestamp {
+    use nix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).ok();
+    let since_epoch = now.and_then(|now| Duration::try_from(now).ok());
+    // A kernel without this clock, or one that is set before 1970.
+    since_epoch.map_or_else(wall_clock, |since_epoch| timestamp(SystemTime::UNIX_EPOCH + since_epoch))
+}
+
 pub(super) fn monotonic() -> Duration {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     ORIGIN.get_or_init(Instant::now).elapsed()

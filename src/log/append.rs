@@ -162,7 +162,7 @@ impl Shared {
         let outcome = push_all(&mut builder, records)
             .and_then(|()| self.append_built_by(options, &config, &mut builder, commits));
         builder.clear();
-        keep_builder(compression, builder);
+        keep_builder(builder);
         outcome
     }
 
@@ -173,7 +173,7 @@ impl Shared {
         config: &LogConfig,
         records: &[Record<'_>],
     ) -> Option<Result<Appended>> {
-        let now = self.core.env().wall_clock();
+        let now = self.core.env().coarse_wall_clock();
         let planned = PlannedBatch::of(records, &config.timestamp_bounds(now), MOST_STORED_BYTES)?;
         let stamp = stamp(options, config, now);
         let header = planned.header(&stamp);
@@ -203,8 +203,7 @@ impl Shared {
     ) -> Result<Appended> {
         let now = self.core.env().wall_clock();
         builder.check_timestamps(&config.timestamp_bounds(now))?;
-        let bytes = builder.finish(&stamp(options, config, now))?;
-        let header = BatchHeader::parse(bytes).expect("a batch that was just encoded has a sound header");
+        let (header, bytes) = builder.seal(&stamp(options, config, now), 0)?;
         let mut incoming = [Incoming { head: bytes, rest: &[], header, planned: None }];
         let appended = self.commit(options, config, now, &mut incoming, commits)?;
         builder.clear();
@@ -529,18 +528,18 @@ fn push_all(builder: &mut BatchBuilder, records: &[Record<'_>]) -> Result<()> {
 }
 
 thread_local! {
-    static BUILDER: Cell<Option<(Compression, BatchBuilder)>> = const { Cell::new(None) };
+    static BUILDER: Cell<Option<Box<BatchBuilder>>> = const { Cell::new(None) };
 }
 
-fn take_builder(compression: Compression) -> BatchBuilder {
+fn take_builder(compression: Compression) -> Box<BatchBuilder> {
     match BUILDER.take() {
-        Some((kept, builder)) if kept == compression => builder,
-        _ => BatchBuilder::new(compression),
+        Some(builder) if builder.compression() == compression => builder,
+        _ => Box::new(BatchBuilder::new(compression)),
     }
 }
 
-fn keep_builder(compression: Compression, builder: BatchBuilder) {
+fn keep_builder(builder: Box<BatchBuilder>) {
     if builder.capacity_bytes() <= KEPT_BUILDER_BYTES {
-        BUILDER.set(Some((compression, builder)));
+        BUILDER.set(Some(builder));
     }
 }

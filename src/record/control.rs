@@ -130,7 +130,7 @@ impl EndMarker {
         let mut builder = BatchBuilder::new(Compression::None);
         builder.push(Record::new(&key, &value))?;
         let stamp = BatchStamp { transactional: true, ..*stamp };
-        Ok(builder.finish_with(&stamp, layout::CONTROL_MASK)?.to_vec())
+        Ok(builder.seal(&stamp, layout::CONTROL_MASK)?.1.to_vec())
     }
 }
 

@@ -104,6 +104,7 @@ impl BatchBuilder {
     /// # Errors
     /// [`Error::InvalidRecord`] for a negative timestamp, and for a record with which the batch would exceed the
     /// format's 2^31 − 1 bytes. The builder is then as it was before.
+    #[inline]
     pub fn push(&mut self, record: Record<'_>) -> Result<()> {
         self.push_borrowed(&record).map_err(|reason| Error::InvalidRecord { index: self.len(), reason })
     }
@@ -234,6 +235,10 @@ impl BatchBuilder {
         Ok(())
     }
 
+    pub(crate) fn compression(&self) -> Compression {
+        self.compression
+    }
+
     /// Memory that the builder keeps between batches, its codec's own not counted.
     pub(crate) fn capacity_bytes(&self) -> usize {
         self.encoded.capacity() + self.packed.capacity() + self.restamped.capacity()
@@ -246,11 +251,11 @@ impl BatchBuilder {
     /// # Panics
     /// Without a record: an empty batch is nothing that a log appends.
     pub(crate) fn finish(&mut self, stamp: &BatchStamp) -> Result<&mut [u8]> {
-        self.finish_with(stamp, 0)
+        self.seal(stamp, 0).map(|(_, batch)| batch)
     }
 
-    /// [`BatchBuilder::finish`] with attributes that no caller of the library sets.
-    pub(super) fn finish_with(&mut self, stamp: &BatchStamp, attributes: i16) -> Result<&mut [u8]> {
+    /// [`BatchBuilder::finish`], with the header that stands in the batch. No caller of the library sets attributes.
+    pub(crate) fn seal(&mut self, stamp: &BatchStamp, attributes: i16) -> Result<(BatchHeader, &mut [u8])> {
         assert!(!self.is_empty(), "an empty batch is not finished");
         let mut header = self.header(stamp, attributes);
         let is_restamped = !self.deferred.is_empty();
@@ -276,7 +281,7 @@ impl BatchBuilder {
         }
         let (head, records) = batch.split_at_mut(HEADER_BYTES);
         head.copy_from_slice(&header.seal(records));
-        Ok(batch)
+        Ok((header, batch))
     }
 
     fn header(&self, stamp: &BatchStamp, attributes: i16) -> BatchHeader {

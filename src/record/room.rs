@@ -5,26 +5,47 @@
 //! [`Room::put_record`] stores, and nothing is stored behind the room.
 
 use super::borrowed::{Headers, Record};
-use super::varint::{ShortVarint, length_of_varint, length_of_varlong, store_byte, store_varint, store_varlong};
+use super::varint::{ShortVarint, length_of_varint, length_of_varlong, store_byte, store_varlong};
 use crate::error::InvalidRecord;
 
 /// A record's attributes, of which the format has none yet.
 pub(super) const RECORD_ATTRIBUTES: u8 = 0;
 /// The length of a null key or value.
-const NULL: i32 = -1;
+const NULL: i64 = -1;
+
+/// The most that key and value have together in a record whose integers are all short: the other fields take ten bytes.
+const SHORT_BYTES: usize = ShortVarint::END.unsigned_abs() as usize - 10;
 
 /// What a record has beside the bytes that its caller brings; that it can be encoded is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecordFrame {
     timestamp_delta: i64,
-    offset_delta: i32,
+    offset_delta: i64,
     /// Bytes behind the length.
-    body_bytes: i32,
+    body_bytes: usize,
+    /// The record has no headers, and its integers have one or two bytes each.
+    is_short: bool,
 }
 
 impl RecordFrame {
     #[inline]
     pub(super) fn of(record: &Record<'_>, timestamp_delta: i64, index: u32) -> Result<RecordFrame, InvalidRecord> {
+        let (key, value) = (record.key.unwrap_or_default().len(), record.value.unwrap_or_default().len());
+        let offset_delta = i64::from(index);
+        let is_short = matches!(record.headers, Headers::Pairs([]))
+            && key <= SHORT_BYTES
+            && value <= SHORT_BYTES - key
+            && offset_delta < ShortVarint::END
+            && (-ShortVarint::END..ShortVarint::END).contains(&timestamp_delta);
+        if !is_short {
+            return RecordFrame::of_any(record, timestamp_delta, index);
+        }
+        let fields = [timestamp_delta, offset_delta, length_of(record.key), length_of(record.value)];
+        let lengths: usize = fields.into_iter().map(|field| ShortVarint::of(field).len()).sum();
+        Ok(RecordFrame { timestamp_delta, offset_delta, body_bytes: 2 + lengths + key + value, is_short })
+    }
+
+    fn of_any(record: &Record<'_>, timestamp_delta: i64, index: u32) -> Result<RecordFrame, InvalidRecord> {
         let offset_delta = i32::try_from(index).map_err(|_| InvalidRecord::TooMany)?;
         let (header_count, header_bytes) = size_of_headers(&record.headers)?;
         let body_bytes = 1
@@ -34,13 +55,21 @@ impl RecordFrame {
             + size_of_bytes(record.value)?
             + length_of_varint(header_count)
             + header_bytes;
-        let body_bytes = i32::try_from(body_bytes).map_err(|_| too_large(body_bytes))?;
-        Ok(RecordFrame { timestamp_delta, offset_delta, body_bytes })
+        if i32::try_from(body_bytes).is_err() {
+            return Err(too_large(body_bytes));
+        }
+        Ok(RecordFrame { timestamp_delta, offset_delta: offset_delta.into(), body_bytes, is_short: false })
     }
 
     #[inline]
     pub(super) fn size_bytes(&self) -> usize {
-        length_of_varint(self.body_bytes) + self.body_bytes.unsigned_abs() as usize
+        let length = if self.is_short { self.short_length().len() } else { length_of_varlong(signed(self.body_bytes)) };
+        length + self.body_bytes
+    }
+
+    #[inline]
+    fn short_length(&self) -> ShortVarint {
+        ShortVarint::of(signed(self.body_bytes))
     }
 }
 
@@ -63,64 +92,68 @@ impl<'b> Room<'b> {
     pub(super) fn put_record(&mut self, frame: &RecordFrame, record: &Record<'_>) {
         let (these, rest) = std::mem::take(&mut self.0).split_at_mut(frame.size_bytes());
         self.0 = rest;
-        if store_short(these, frame, record).is_none() {
+        if frame.is_short {
+            store_short(these, frame, record);
+        } else {
             store_any(these, frame, record);
         }
     }
 }
 
-/// Stores a record without headers whose integers have one or two bytes each; `None` if it is none. Each is stored with the
-/// byte behind it, which the next field overwrites, so that how long it is needs no branch.
+/// Stores a record of short integers. Each is stored with the byte behind it, which the next field overwrites, so that how
+/// long it is needs no branch.
 #[inline]
-fn store_short(out: &mut [u8], frame: &RecordFrame, record: &Record<'_>) -> Option<()> {
-    let Headers::Pairs([]) = record.headers else { return None };
-    let length = ShortVarint::of(frame.body_bytes.into())?;
-    let timestamp = ShortVarint::of(frame.timestamp_delta)?;
-    let offset = ShortVarint::of(frame.offset_delta.into())?;
-    let key_length = ShortVarint::of(length_of(record.key).into())?;
-    let value_length = ShortVarint::of(length_of(record.value).into())?;
-    let stamp = u32::from(timestamp.bytes) << 8 | u32::from(RECORD_ATTRIBUTES);
-    let place = u32::from(key_length.bytes) << (8 * offset.len) | u32::from(offset.bytes);
+fn store_short(out: &mut [u8], frame: &RecordFrame, record: &Record<'_>) {
     let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
-    store_over(out, 0, length.bytes.to_le_bytes());
-    store_over(out, length.len, stamp.to_le_bytes());
-    let key_at = length.len + 1 + timestamp.len + offset.len + key_length.len;
-    store_over(out, key_at - offset.len - key_length.len, place.to_le_bytes());
-    let value_at = key_at + key.len() + value_length.len;
+    let length = frame.short_length();
+    let timestamp = ShortVarint::of(frame.timestamp_delta);
+    let offset = ShortVarint::of(frame.offset_delta);
+    let key_length = ShortVarint::of(length_of(record.key));
+    let value_length = ShortVarint::of(length_of(record.value));
+    let place_at = length.len() + 1 + timestamp.len();
+    let key_at = place_at + offset.len() + key_length.len();
+    let value_at = key_at + key.len() + value_length.len();
+    store_over(out, 0, length.bytes());
+    store_over(out, length.len(), timestamp.bytes() << 8 | u64::from(RECORD_ATTRIBUTES));
+    store_over(out, place_at, key_length.bytes() << (8 * offset.len()) | offset.bytes());
     if !key.is_empty() {
         out[key_at..key_at + key.len()].copy_from_slice(key);
     }
-    store_over(out, value_at - value_length.len, value_length.bytes.to_le_bytes());
-    let (count, value_bytes) = out[value_at..].split_last_mut().expect(COUNTED);
+    let [first, second, ..] = value_length.bytes().to_le_bytes();
+    *out[value_at - value_length.len()..].first_chunk_mut().expect(LAST_IS_OTHER) = [first, second];
+    let (count, value_bytes) = out[value_at..].split_last_mut().expect(LAST_IS_OTHER);
     value_bytes.copy_from_slice(value);
     *count = 0;
-    Some(())
 }
+
+/// Why there is always a byte behind what is stored over it.
+const LAST_IS_OTHER: &str = "the last field of a record is the number of headers";
 
 #[inline]
-fn store_over<const N: usize>(out: &mut [u8], at: usize, bytes: [u8; N]) {
-    *out[at..].first_chunk_mut().expect("the last field of a record is none of these") = bytes;
+fn store_over(out: &mut [u8], at: usize, bytes: u64) {
+    let [first, second, third, fourth, ..] = bytes.to_le_bytes();
+    *out[at..].first_chunk_mut().expect(LAST_IS_OTHER) = [first, second, third, fourth];
 }
 
-/// Stores any record.
+/// Stores any record. An integer is encoded alike in 32 bits and in 64.
 fn store_any(mut out: &mut [u8], frame: &RecordFrame, record: &Record<'_>) {
     let out = &mut out;
-    store_varint(out, frame.body_bytes);
+    store_varlong(out, signed(frame.body_bytes));
     store_byte(out, RECORD_ATTRIBUTES);
     store_varlong(out, frame.timestamp_delta);
-    store_varint(out, frame.offset_delta);
+    store_varlong(out, frame.offset_delta);
     store_bytes(out, record.key);
     store_bytes(out, record.value);
     match record.headers {
         Headers::Pairs(pairs) => {
-            store_varint(out, i32::try_from(pairs.len()).expect(COUNTED));
+            store_varlong(out, signed(pairs.len()));
             for (name, value) in pairs {
                 store_bytes(out, Some(name.as_bytes()));
                 store_bytes(out, *value);
             }
         }
         Headers::Encoded { count, bytes } => {
-            store_varint(out, i32::try_from(count).expect(COUNTED));
+            store_varlong(out, count.into());
             store(out, bytes);
         }
     }
@@ -128,7 +161,7 @@ fn store_any(mut out: &mut [u8], frame: &RecordFrame, record: &Record<'_>) {
 }
 
 fn store_bytes(out: &mut &mut [u8], bytes: Option<&[u8]>) {
-    store_varint(out, length_of(bytes));
+    store_varlong(out, length_of(bytes));
     store(out, bytes.unwrap_or_default());
 }
 
@@ -138,17 +171,20 @@ fn store(out: &mut &mut [u8], bytes: &[u8]) {
     *out = rest;
 }
 
-/// Why what a frame was made of can be encoded.
-const COUNTED: &str = "lengths were checked when the frame was made";
+/// The length that stands before bytes, or in their place.
+#[inline]
+fn length_of(bytes: Option<&[u8]>) -> i64 {
+    bytes.map_or(NULL, |bytes| signed(bytes.len()))
+}
 
 #[inline]
-fn length_of(bytes: Option<&[u8]>) -> i32 {
-    bytes.map_or(NULL, |bytes| i32::try_from(bytes.len()).expect(COUNTED))
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).expect("nothing in memory is that long")
 }
 
 #[inline]
 fn size_of_bytes(bytes: Option<&[u8]>) -> Result<usize, InvalidRecord> {
-    let Some(bytes) = bytes else { return Ok(length_of_varint(NULL)) };
+    let Some(bytes) = bytes else { return Ok(length_of_varlong(NULL)) };
     let length = i32::try_from(bytes.len()).map_err(|_| too_large(bytes.len()))?;
     Ok(length_of_varint(length) + bytes.len())
 }

@@ -69,37 +69,42 @@ pub(crate) fn length_of_varlong(value: i64) -> usize {
     length_of_folded(zigzag64(value))
 }
 
-/// Stores a 32-bit integer at the front of `out`, which is what is behind it from then on.
+/// Stores an integer of 64 bits at the front of `out`, which is what is behind it from then on. One of 32 bits is
+/// encoded alike.
 ///
 /// # Panics
-/// Where there is no room, here and below.
-#[inline]
-pub(crate) fn store_varint(out: &mut &mut [u8], value: i32) {
-    store_folded(out, u64::from(zigzag32(value)));
-}
-
-/// Stores a 64-bit integer.
+/// Where there is no room.
 #[inline]
 pub(crate) fn store_varlong(out: &mut &mut [u8], value: i64) {
     store_folded(out, zigzag64(value));
 }
 
-/// An integer whose encoding has one byte or two, as most in a batch do.
+/// An integer from −2^13 to 2^13 − 1, as most in a batch are: its encoding has one byte or two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShortVarint {
-    /// The encoding, its first byte lowest.
-    pub(crate) bytes: u16,
-    pub(crate) len: usize,
+    folded: u64,
 }
 
 impl ShortVarint {
-    /// `None` if the encoding is longer.
+    /// One more than the largest; its negative is the smallest.
+    pub(crate) const END: i64 = 1 << 13;
+
     #[inline]
-    pub(crate) fn of(value: i64) -> Option<ShortVarint> {
-        let folded = u16::try_from(zigzag64(value)).ok().filter(|&folded| folded < 1 << 14)?;
-        let is_long = u16::from(folded >= u16::from(CONTINUES));
-        let bytes = (folded & 0x7f) | (is_long << 7) | ((folded << 1) & 0x7f00);
-        Some(ShortVarint { bytes, len: 1 + usize::from(is_long) })
+    pub(crate) fn of(value: i64) -> ShortVarint {
+        debug_assert!((-ShortVarint::END..ShortVarint::END).contains(&value));
+        ShortVarint { folded: zigzag64(value) }
+    }
+
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        1 + usize::from(self.folded >= u64::from(CONTINUES))
+    }
+
+    /// The encoding, its first byte lowest.
+    #[inline]
+    pub(crate) fn bytes(self) -> u64 {
+        let continues = u64::from(self.folded >= u64::from(CONTINUES)) << 7;
+        (self.folded & 0x7f) | continues | ((self.folded << 1) & 0x7f00)
     }
 }
 
@@ -304,13 +309,19 @@ mod tests {
             assert_eq!(image.len(), length_of_varint(value));
             assert_eq!(image, encoded_long(i64::from(value)), "both widths agree");
             let mut stored = vec![0; image.len()];
-            store_varint(&mut &mut stored[..], value);
-            assert_eq!(stored, image);
             store_varlong(&mut &mut stored[..], i64::from(value));
             assert_eq!(stored, image);
-            let short = ShortVarint::of(value.into()).map(|short| short.bytes.to_le_bytes()[..short.len].to_vec());
-            assert_eq!(short, (image.len() <= 2).then(|| image.clone()));
             assert_eq!(take_varint(&mut image.as_slice()), Ok(value));
         }
+    }
+
+    #[test]
+    fn a_short_integer_has_the_same_bytes_from_a_register() {
+        for value in -ShortVarint::END..ShortVarint::END {
+            let (short, image) = (ShortVarint::of(value), encoded_long(value));
+            assert_eq!(short.bytes().to_le_bytes()[..short.len()], image, "{value}");
+        }
+        assert_eq!(encoded_long(ShortVarint::END).len(), 3);
+        assert_eq!(encoded_long(-ShortVarint::END - 1).len(), 3);
     }
 }

@@ -432,6 +432,9 @@ fn clocks_go_forward_and_random_numbers_differ(ground: &Ground) {
     let (wall, monotonic) = (ground.env.wall_clock(), ground.env.monotonic());
     assert!(wall.as_millis() > 1_600_000_000_000);
     assert!(ground.env.wall_clock() >= wall);
+    // A tick is ten milliseconds at most, and a machine may stand still between two readings.
+    let coarse = ground.env.coarse_wall_clock().as_millis();
+    assert!((wall.as_millis() - 10..=ground.env.wall_clock().as_millis()).contains(&coarse), "{coarse}, {wall:?}");
     assert!(ground.env.monotonic() >= monotonic && monotonic < Duration::from_secs(1 << 32));
     assert_ne!(ground.env.random(), ground.env.random());
 }

@@ -8,7 +8,7 @@ use crate::record::{DecodeLimits, DecodedBatch, StoredRecords};
 fn parsed(key: &[u8], value: &[u8]) -> std::result::Result<Option<EndMarker>, Corruption> {
     let mut builder = BatchBuilder::new(Compression::None);
     builder.push(Record::new(key, value)).unwrap();
-    let batch = builder.finish_with(&BatchStamp::default(), layout::CONTROL_MASK).unwrap().to_vec();
+    let batch = builder.seal(&BatchStamp::default(), layout::CONTROL_MASK).unwrap().1.to_vec();
     let batch = DecodedBatch::decode(batch, DecodeLimits::default()).unwrap();
     EndMarker::parse(&batch.records().next().unwrap().unwrap())
 }
