@@ -210,10 +210,8 @@ pub(super) fn wall_clock() -> Timestamp {
 
 pub(super) fn coarse_wall_clock() -> Timestamp {
     use nix::time::{ClockId, clock_gettime};
-    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).ok();
-    let since_epoch = now.and_then(|now| Duration::try_from(now).ok());
-    // A kernel without this clock, or one that is set before 1970.
-    since_epoch.map_or_else(wall_clock, |since_epoch| timestamp(SystemTime::UNIX_EPOCH + since_epoch))
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE);
+    now.map_or_else(|_| wall_clock(), |now| Timestamp::from_millis(now.tv_sec() * 1000 + now.tv_nsec() / 1_000_000))
 }
 
 pub(super) fn monotonic() -> Duration {

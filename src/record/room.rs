@@ -14,7 +14,7 @@ pub(super) const RECORD_ATTRIBUTES: u8 = 0;
 const NULL: i64 = -1;
 
 /// The most that key and value have together in a record whose integers are all short: the other fields take ten bytes.
-const SHORT_BYTES: usize = ShortVarint::END.unsigned_abs() as usize - 10;
+const SHORT_BYTES: usize = (1 << 13) - 10;
 
 /// What a record has beside the bytes that its caller brings; that it can be encoded is known.
 #[derive(Clone, Copy, Debug)]
