@@ -38,6 +38,7 @@ impl Offset {
 
     /// Reads the format's signed field: negative numbers are no offsets.
     #[must_use]
+    #[inline]
     pub(crate) fn from_disk(field: i64) -> Option<Offset> {
         u64::try_from(field).ok().map(Offset)
     }
@@ -179,6 +180,7 @@ impl Timestamp {
 
     /// Reads the format's field, in which −1 means "none".
     #[must_use]
+    #[inline]
     pub(crate) const fn from_disk(field: i64) -> Option<Timestamp> {
         if field == -1 { None } else { Some(Timestamp(field)) }
     }

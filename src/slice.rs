@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::offset::{Offset, Position};
-use crate::record::{DecodeLimits, StoredRecord};
+use crate::record::{DecodeLimits, RecordRef, Slot, StoredRecord};
 use crate::segment::{LogFile, Scanner};
 
 mod batch;
@@ -245,22 +245,61 @@ pub struct SliceRecords {
 }
 
 impl SliceRecords {
-    fn advance(&mut self) -> Option<Result<StoredRecord>> {
+    /// The next record, lent until the next call; see [`Records::next_ref`](crate::Records::next_ref).
+    ///
+    /// # Errors
+    /// As the iterator gives them.
+    #[inline]
+    pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>>> {
+        match self.next_slot()? {
+            Ok(slot) => self.current.as_ref().map(|current| Ok(current.borrowed(slot))),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    #[inline]
+    fn next_slot(&mut self) -> Option<Result<Slot>> {
+        match self.current.as_mut().and_then(SharedRecords::next_plain_slot) {
+            Some(slot) => Some(Ok(slot)),
+            None => self.search_slot(),
+        }
+    }
+
+    /// The next record where it takes more than a look into the present batch.
+    #[inline(never)]
+    fn search_slot(&mut self) -> Option<Result<Slot>> {
         loop {
-            if let Some(record) = self.current.as_mut().and_then(Iterator::next) {
-                return Some(record);
+            match self.current.as_mut().and_then(SharedRecords::next_slot) {
+                Some(Ok(slot)) => return Some(Ok(slot)),
+                Some(Err(error)) => return Some(Err(self.fail(error))),
+                None => {}
             }
-            self.current = None;
-            match self.batches.next()? {
-                // What is wrong with it comes next.
-                Ok(batch) if batch.checksum().is_err() => {}
-                Ok(batch) => match batch.into_records(self.from) {
-                    Ok(records) => self.current = Some(records),
-                    Err(error) => return Some(Err(error)),
-                },
-                Err(error) => return Some(Err(error)),
+            match self.enter_batch() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(self.fail(error))),
             }
         }
+    }
+
+    /// Goes to the next batch. `Ok(false)` at the end.
+    fn enter_batch(&mut self) -> Result<bool> {
+        self.current = None;
+        while let Some(batch) = self.batches.next().transpose()? {
+            // What is wrong with it comes next.
+            if batch.checksum().is_ok() {
+                self.current = Some(batch.into_records(self.from)?);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    #[cold]
+    fn fail(&mut self, error: Error) -> Error {
+        self.current = None;
+        self.batches = SliceBatches { walk: None, pending: None };
+        error
     }
 }
 
@@ -269,11 +308,9 @@ impl Iterator for SliceRecords {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let record = self.advance()?;
-        if record.is_err() {
-            self.current = None;
-            self.batches = SliceBatches { walk: None, pending: None };
+        match self.next_slot()? {
+            Ok(slot) => self.current.as_ref().map(|current| Ok(current.owned(slot))),
+            Err(error) => Some(Err(error)),
         }
-        Some(record)
     }
 }

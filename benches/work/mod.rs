@@ -164,6 +164,12 @@ pub(crate) const ROWS: &[Row] = &[
         make: |dir, scale| Ok(Box::new(scan::Scan::new(dir, scale.pick(4 << 20, 128 << 20), scan::By::Records)?)),
     },
     Row {
+        name: "scan_lent",
+        work: "sequential read, `records()` by `next_ref`",
+        against: "`pread` of 1 MiB and CRC-32C",
+        make: |dir, scale| Ok(Box::new(scan::Scan::new(dir, scale.pick(4 << 20, 128 << 20), scan::By::Lent)?)),
+    },
+    Row {
         name: "scan_batches",
         work: "sequential read, `batches()` and their records",
         against: "`pread` of 1 MiB and CRC-32C",

@@ -24,6 +24,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(super) enum By {
     /// Records that own their bytes.
     Records,
+    /// The same, each lent for a moment.
+    Lent,
     /// Batches, with records that borrow from them.
     Batches,
 }
@@ -49,6 +51,13 @@ impl Scan {
         match self.by {
             By::Records => {
                 for record in self.log.records(..)? {
+                    bytes += record?.value().map_or(0, <[u8]>::len);
+                    records += 1;
+                }
+            }
+            By::Lent => {
+                let mut lent = self.log.records(..)?;
+                while let Some(record) = lent.next_ref() {
                     bytes += record?.value().map_or(0, <[u8]>::len);
                     records += 1;
                 }

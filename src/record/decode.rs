@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::borrowed::{Bytes, Headers, Record};
+use super::bytes::BatchBytes;
 use super::compression::{Compression, DecodeLimits, HeaderChecksum, decompress};
 use super::header::{BatchHeader, TimestampType, add_to_sequence, verify_crc, whole_batch};
 use super::layout::{self, HEADER_BYTES};
@@ -19,10 +20,8 @@ use crate::offset::{Offset, Timestamp};
 pub(crate) struct DecodedBatch {
     header: BatchHeader,
     frame: Frame,
-    /// The batch itself, or its decompressed records.
-    bytes: Vec<u8>,
-    /// Where in `bytes` the records begin.
-    records_at: usize,
+    /// The records, decompressed.
+    region: BatchBytes,
 }
 
 impl DecodedBatch {
@@ -37,24 +36,25 @@ impl DecodedBatch {
     /// [`DecodedBatch::decode`] where the header is parsed and the checksum verified already.
     pub(crate) fn decode_verified(
         header: BatchHeader,
-        mut batch: Vec<u8>,
+        batch: impl Into<BatchBytes>,
         limits: DecodeLimits,
     ) -> Result<DecodedBatch, Corruption> {
+        let batch = batch.into();
         let size = whole_batch(&batch, &header)?.len();
-        batch.truncate(size);
+        let batch = batch.within(0, size);
         if header.is_legacy() {
             let legacy::MessageSet { bytes, shift } = legacy::unwrap(&header, batch, limits)?;
             let frame = Frame::of_legacy(&header, shift);
-            return Ok(DecodedBatch { header, frame, bytes, records_at: 0 });
+            return Ok(DecodedBatch { header, frame, region: bytes });
         }
         let frame = Frame::of(&header);
         let compression = header.compression()?;
         if compression == Compression::None {
-            return Ok(DecodedBatch { header, frame, bytes: batch, records_at: HEADER_BYTES });
+            return Ok(DecodedBatch { header, frame, region: batch.within(HEADER_BYTES, size) });
         }
-        let mut bytes = Vec::new();
-        decompress_records(&header, &batch[HEADER_BYTES..], limits, &mut bytes)?;
-        Ok(DecodedBatch { header, frame, bytes, records_at: 0 })
+        let mut records = Vec::new();
+        decompress_records(&header, &batch[HEADER_BYTES..], limits, &mut records)?;
+        Ok(DecodedBatch { header, frame, region: records.into() })
     }
 
     /// The header as it is stored.
@@ -67,16 +67,12 @@ impl DecodedBatch {
         RecordRefs { region: self.region(), frame: self.frame, cursor: Cursor::default() }
     }
 
-    /// The memory of the batch, for the next one.
-    #[allow(dead_code, reason = "a reader that keeps its buffers asks this")]
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-
+    #[inline]
     pub(super) fn region(&self) -> &[u8] {
-        &self.bytes[self.records_at..]
+        &self.region
     }
 
+    #[inline]
     pub(super) fn frame(&self) -> &Frame {
         &self.frame
     }
@@ -139,6 +135,7 @@ pub struct RecordRef<'a> {
 }
 
 impl<'a> RecordRef<'a> {
+    #[inline]
     pub(super) fn new(region: &'a [u8], slot: Slot) -> RecordRef<'a> {
         RecordRef { region, slot }
     }
@@ -266,6 +263,8 @@ pub(super) struct Frame {
     batch_timestamp: Option<i64>,
     base_sequence: i32,
     count: u32,
+    /// How many records [`Cursor::next_plain`] may give: those of format 2.
+    plain_count: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -287,11 +286,37 @@ impl Frame {
             batch_timestamp: batch_timestamp(header),
             base_sequence: header.base_sequence,
             count: header.count.unsigned_abs(),
+            plain_count: header.count.unsigned_abs(),
         }
     }
 
     fn of_legacy(header: &BatchHeader, shift: i64) -> Frame {
-        Frame { format: Format::Legacy { shift }, count: u32::MAX, ..Frame::of(header) }
+        Frame { format: Format::Legacy { shift }, count: u32::MAX, plain_count: 0, ..Frame::of(header) }
+    }
+
+    /// A record of format 2 with the numbers that its batch makes of its own.
+    #[inline]
+    fn place(&self, raw: &slot::RawRecord) -> Result<Slot, Corruption> {
+        if raw.offset_delta < 0 || raw.offset_delta > self.last_offset_delta {
+            return Err(Corruption::OutOfRange { field: "an offset delta", found: raw.offset_delta.into() });
+        }
+        let timestamp = match self.batch_timestamp {
+            Some(timestamp) => timestamp,
+            None => self
+                .base_timestamp
+                .checked_add(raw.timestamp_delta)
+                .ok_or(Corruption::OutOfRange { field: "a timestamp delta", found: raw.timestamp_delta })?,
+        };
+        let sequence = if self.base_sequence < 0 { -1 } else { add_to_sequence(self.base_sequence, raw.offset_delta) };
+        Ok(Slot {
+            offset: self.base_offset + i64::from(raw.offset_delta),
+            timestamp,
+            sequence,
+            key: raw.key,
+            value: raw.value,
+            headers: raw.headers,
+            header_count: raw.header_count,
+        })
     }
 
     /// How many records `region` can hold at most; for sizing, never more than the bytes justify.
@@ -320,6 +345,29 @@ impl Cursor {
     /// The next record's slot, `None` behind the last one and after an error.
     #[inline]
     pub(super) fn next(&mut self, frame: &Frame, region: &[u8]) -> Option<Result<Slot, Corruption>> {
+        match self.next_plain(frame, region) {
+            Some(slot) => Some(Ok(slot)),
+            None => self.next_checked(frame, region),
+        }
+    }
+
+    /// The next record's slot, if it is one of the usual kind; else nothing changes, and [`Cursor::next`] tells. Nearly
+    /// every record is read by this alone, which is why it has no words for what is wrong.
+    #[inline]
+    pub(super) fn next_plain(&mut self, frame: &Frame, region: &[u8]) -> Option<Slot> {
+        if self.parsed >= frame.plain_count || self.finished {
+            return None;
+        }
+        let raw = slot::parse_plain_record(region, self.at)?;
+        let slot = frame.place(&raw).ok()?;
+        self.at = raw.end;
+        self.parsed += 1;
+        Some(slot)
+    }
+
+    /// As [`Cursor::next`], for any record and for what is none.
+    #[inline(never)]
+    fn next_checked(&mut self, frame: &Frame, region: &[u8]) -> Option<Result<Slot, Corruption>> {
         if self.finished {
             return None;
         }
@@ -331,35 +379,15 @@ impl Cursor {
         slot.transpose()
     }
 
-    #[inline]
     fn next_v2(&mut self, frame: &Frame, region: &[u8]) -> Result<Option<Slot>, Corruption> {
         if self.parsed == frame.count || self.at == region.len() {
             return self.check_end(frame, region);
         }
         let raw = slot::parse_record(region, self.at)?;
-        if raw.offset_delta < 0 || raw.offset_delta > frame.last_offset_delta {
-            return Err(Corruption::OutOfRange { field: "an offset delta", found: raw.offset_delta.into() });
-        }
-        let timestamp = match frame.batch_timestamp {
-            Some(timestamp) => timestamp,
-            None => frame
-                .base_timestamp
-                .checked_add(raw.timestamp_delta)
-                .ok_or(Corruption::OutOfRange { field: "a timestamp delta", found: raw.timestamp_delta })?,
-        };
-        let sequence =
-            if frame.base_sequence < 0 { -1 } else { add_to_sequence(frame.base_sequence, raw.offset_delta) };
+        let slot = frame.place(&raw)?;
         self.at = raw.end;
         self.parsed += 1;
-        Ok(Some(Slot {
-            offset: frame.base_offset + i64::from(raw.offset_delta),
-            timestamp,
-            sequence,
-            key: raw.key,
-            value: raw.value,
-            headers: raw.headers,
-            header_count: raw.header_count,
-        }))
+        Ok(Some(slot))
     }
 
     #[cold]

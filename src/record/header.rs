@@ -216,6 +216,7 @@ pub(crate) fn set_leader_epoch(batch: &mut [u8], epoch: i32) {
     dead_code,
     reason = "transactions and compaction, which this release lacks, ask this; tests hold it to Kafka's bytes"
 )]
+#[inline]
 pub(crate) fn add_to_sequence(sequence: i32, count: i32) -> i32 {
     debug_assert!(sequence >= 0 && count >= 0);
     sequence.wrapping_add(count) & i32::MAX

@@ -6,6 +6,7 @@
 
 use byteorder::{BigEndian, ByteOrder};
 
+use super::bytes::BatchBytes;
 use super::compression::{Compression, DecodeLimits, HeaderChecksum, decompress};
 use super::decode::addressable;
 use super::header::BatchHeader;
@@ -15,12 +16,12 @@ use crate::error::Corruption;
 
 /// Messages one behind the other, and what must be added to their offsets.
 pub(super) struct MessageSet {
-    pub bytes: Vec<u8>,
+    pub bytes: BatchBytes,
     pub shift: i64,
 }
 
 /// Unfolds the batch of `header`, which is a single message or a wrapper.
-pub(super) fn unwrap(header: &BatchHeader, batch: Vec<u8>, limits: DecodeLimits) -> Result<MessageSet, Corruption> {
+pub(super) fn unwrap(header: &BatchHeader, batch: BatchBytes, limits: DecodeLimits) -> Result<MessageSet, Corruption> {
     let compression = header.compression()?;
     let outer = Message::parse(&batch, 0)?.ok_or(broken("it holds no message"))?;
     if compression == Compression::None {
@@ -44,7 +45,7 @@ pub(super) fn unwrap(header: &BatchHeader, batch: Vec<u8>, limits: DecodeLimits)
     let last = last.ok_or(broken("it holds no message"))?;
     // Kafka's readers stop silently where the last message is cut off.
     bytes.truncate(at);
-    Ok(MessageSet { bytes, shift: shift(header, last)? })
+    Ok(MessageSet { bytes: bytes.into(), shift: shift(header, last)? })
 }
 
 /// Inside a wrapper of format 1 offsets are relative, with the last one standing for the wrapper's own; of format 0

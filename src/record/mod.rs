@@ -5,6 +5,7 @@
 //! are read.
 
 mod borrowed;
+mod bytes;
 mod checksum;
 mod compression;
 #[allow(
@@ -38,6 +39,7 @@ pub use encode::BatchBuilder;
 pub use header::TimestampType;
 pub use stored::StoredRecord;
 
+pub(crate) use bytes::BatchBytes;
 pub(crate) use compression::DecodeLimits;
 #[cfg(any(fuzzing, test))]
 pub(crate) use compression::{Compressor, HeaderChecksum, decompress};
@@ -52,5 +54,6 @@ pub(crate) use header::{BatchHeader, set_base_offset, set_leader_epoch, verify_c
 pub(crate) use layout::HEADER_BYTES;
 pub(crate) use planned::PlannedBatch;
 pub(crate) use shorten::{Shortened, first_record_offset, shortened};
+pub(crate) use slot::Slot;
 pub(crate) use stored::{StoredRecords, StoredRecordsReversed};
 pub(crate) use validate::{ClientRules, TimestampBounds, validate_client_batches};

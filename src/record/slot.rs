@@ -6,22 +6,31 @@
 
 use std::ops::Range;
 
-use super::varint::{take_varint, take_varlong};
+use super::varint::{take_short, take_varint, take_varlong, unzigzag32};
 use crate::error::Corruption;
+use crate::offset::Offset;
 
 /// The fields of one record: numbers as they are, bytes by their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
-    pub offset: i64,
+pub(crate) struct Slot {
+    pub(super) offset: i64,
     /// −1 is none.
-    pub timestamp: i64,
+    pub(super) timestamp: i64,
     /// −1 is none.
-    pub sequence: i32,
-    pub key: Span,
-    pub value: Span,
+    pub(super) sequence: i32,
+    pub(super) key: Span,
+    pub(super) value: Span,
     /// The headers, still encoded.
-    pub headers: Span,
-    pub header_count: u32,
+    pub(super) headers: Span,
+    pub(super) header_count: u32,
+}
+
+impl Slot {
+    /// Whether the record lies below an offset.
+    #[inline]
+    pub(crate) fn is_below(&self, end: Offset) -> bool {
+        Offset::from_disk(self.offset).is_some_and(|offset| offset < end)
+    }
 }
 
 /// A range of bytes, or null. Records lie within 2^31 − 1 bytes, or 2^32 of a cap raised that far.
@@ -37,12 +46,14 @@ impl Span {
     pub(super) const EMPTY: Span = Span { at: 0, length: 0 };
 
     /// A range that lies in bytes whose length was checked against [`MOST_REGION_BYTES`].
+    #[inline]
     pub(super) fn new(range: Range<usize>) -> Span {
         let at = u32::try_from(range.start).expect("regions are checked where they are made");
         let length = u32::try_from(range.len()).expect("regions are checked where they are made");
         Span { at, length }
     }
 
+    #[inline]
     pub(super) fn of(self, region: &[u8]) -> Option<&[u8]> {
         if self == Span::NULL {
             return None;
@@ -56,7 +67,7 @@ impl Span {
 pub(super) const MOST_REGION_BYTES: usize = u32::MAX as usize - 1;
 
 /// One record of format 2 as it is encoded, before its batch is taken into account.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RawRecord {
     pub timestamp_delta: i64,
     pub offset_delta: i32,
@@ -68,8 +79,42 @@ pub(super) struct RawRecord {
     pub end: usize,
 }
 
-/// Parses the record that begins at `at`.
+/// As [`parse_record`], for a record without headers whose numbers have three bytes at most, as nearly all are; `None` for
+/// any other, and where something is wrong.
 #[inline]
+pub(super) fn parse_plain_record(region: &[u8], at: usize) -> Option<RawRecord> {
+    let mut at = at;
+    let length = plain_length(take_short(region, &mut at)?)?;
+    let end = at.checked_add(length)?;
+    let record = region.get(..end)?;
+    // The attributes.
+    at += 1;
+    let timestamp_delta = unzigzag32(take_short(record, &mut at)?).into();
+    let offset_delta = unzigzag32(take_short(record, &mut at)?);
+    let key = take_plain_bytes(record, &mut at)?;
+    let value = take_plain_bytes(record, &mut at)?;
+    let no_headers = record.get(at)? == &0 && at + 1 == end;
+    let raw = RawRecord { timestamp_delta, offset_delta, key, value, headers: Span::EMPTY, header_count: 0, end };
+    no_headers.then_some(raw)
+}
+
+/// Takes a length and as many bytes, which need not lie in the record: what is taken next then does not either.
+#[inline]
+fn take_plain_bytes(record: &[u8], at: &mut usize) -> Option<Span> {
+    let folded = take_short(record, at)?;
+    let Some(length) = plain_length(folded) else { return Some(Span::NULL) };
+    let span = Span { at: u32::try_from(*at).ok()?, length: u32::try_from(length).ok()? };
+    *at += length;
+    Some(span)
+}
+
+/// A length that is not negative.
+#[inline]
+fn plain_length(folded: u32) -> Option<usize> {
+    (folded & 1 == 0).then_some((folded >> 1) as usize)
+}
+
+/// Parses the record that begins at `at`.
 pub(super) fn parse_record(region: &[u8], at: usize) -> Result<RawRecord, Corruption> {
     let mut rest = &region[at..];
     let length = take_varint(&mut rest)?;

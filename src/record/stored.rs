@@ -1,7 +1,9 @@
 //! Records that own what they point at, and the iterators that give them.
 //!
 //! A [`StoredRecord`] shares its decoded batch with its neighbours, so that handing one out copies and allocates
-//! nothing. The price is that one kept record keeps its whole batch in memory.
+//! nothing. The price is that one kept record keeps its whole batch in memory, and with the first that is kept what was
+//! read together with it. Counting who shares it costs more than finding the record does; whoever needs a record for a
+//! moment only borrows it, and nothing is counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,30 +25,35 @@ pub struct StoredRecord {
 impl StoredRecord {
     /// The record's offset.
     #[must_use]
+    #[inline]
     pub fn offset(&self) -> Offset {
         self.as_ref().offset()
     }
 
     /// The record's create time, or the time at which the log took it, as its batch says; there may be none.
     #[must_use]
+    #[inline]
     pub fn timestamp(&self) -> Option<Timestamp> {
         self.as_ref().timestamp()
     }
 
     /// The key; `None` is null, which is not the same as empty.
     #[must_use]
+    #[inline]
     pub fn key(&self) -> Option<&[u8]> {
         self.as_ref().key()
     }
 
     /// The value; `None` is null, which is not the same as empty.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> Option<&[u8]> {
         self.as_ref().value()
     }
 
     /// The headers in their order.
     #[must_use]
+    #[inline]
     pub fn headers(&self) -> HeadersIter<'_> {
         self.as_ref().headers()
     }
@@ -79,6 +86,7 @@ impl StoredRecord {
         &self.batch
     }
 
+    #[inline]
     fn as_ref(&self) -> RecordRef<'_> {
         RecordRef::new(self.batch.region(), self.slot)
     }
@@ -104,19 +112,20 @@ impl fmt::Debug for StoredRecord {
 pub(crate) struct StoredRecords {
     batch: Arc<DecodedBatch>,
     cursor: Cursor,
-    from: Offset,
+    /// As the format writes offsets: no record with a lower one is given.
+    from: i64,
 }
 
 impl StoredRecords {
     /// Begins at the first record with offset `from` or above.
     pub(crate) fn new(batch: Arc<DecodedBatch>, from: Offset) -> StoredRecords {
-        StoredRecords { batch, cursor: Cursor::default(), from }
+        StoredRecords { batch, cursor: Cursor::default(), from: lowest(from) }
     }
 
     /// Passes over what lies below `from`; a place already reached is kept.
     #[allow(dead_code, reason = "following a log asks this")]
     pub(crate) fn skip_to(&mut self, from: Offset) {
-        self.from = self.from.max(from);
+        self.from = self.from.max(lowest(from));
     }
 
     /// The batch whose records these are.
@@ -126,23 +135,56 @@ impl StoredRecords {
     }
 }
 
+impl StoredRecords {
+    /// Where the next record lies, for [`StoredRecords::borrowed`] or [`StoredRecords::owned`].
+    #[inline]
+    pub(crate) fn next_slot(&mut self) -> Option<Result<Slot, Corruption>> {
+        loop {
+            match self.cursor.next(self.batch.frame(), self.batch.region())? {
+                Ok(slot) if slot.offset < self.from => {}
+                answer => return Some(answer),
+            }
+        }
+    }
+
+    /// As [`StoredRecords::next_slot`], where the next record is of the usual kind; else nothing changes.
+    #[inline]
+    pub(crate) fn next_plain_slot(&mut self) -> Option<Slot> {
+        let (frame, region) = (self.batch.frame(), self.batch.region());
+        loop {
+            let slot = self.cursor.next_plain(frame, region)?;
+            if slot.offset >= self.from {
+                return Some(slot);
+            }
+        }
+    }
+
+    /// A record without counting an owner of its batch.
+    #[inline]
+    pub(crate) fn borrowed(&self, slot: Slot) -> RecordRef<'_> {
+        RecordRef::new(self.batch.region(), slot)
+    }
+
+    /// A record that keeps its batch.
+    #[inline]
+    pub(crate) fn owned(&self, slot: Slot) -> StoredRecord {
+        StoredRecord { batch: Arc::clone(&self.batch), slot }
+    }
+}
+
 impl Iterator for StoredRecords {
     type Item = Result<StoredRecord, Corruption>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.cursor.next(self.batch.frame(), self.batch.region())? {
-                Ok(slot) => {
-                    let record = RecordRef::new(self.batch.region(), slot);
-                    if record.offset() >= self.from {
-                        return Some(Ok(StoredRecord { batch: Arc::clone(&self.batch), slot }));
-                    }
-                }
-                Err(corruption) => return Some(Err(corruption)),
-            }
-        }
+        let slot = self.next_slot()?;
+        Some(slot.map(|slot| self.owned(slot)))
     }
+}
+
+/// An offset as the format writes it; above all that it can write, no record has one.
+fn lowest(from: Offset) -> i64 {
+    i64::try_from(from.value()).unwrap_or(i64::MAX)
 }
 
 /// The records of one batch, the last one first.

@@ -45,6 +45,26 @@ pub(crate) fn take_varlong(input: &mut &[u8]) -> Result<i64, Corruption> {
     }
 }
 
+/// Reads an integer of at most three bytes at `at`, still folded, and moves `at` behind it. `None` for a longer one, and
+/// where the input ends.
+#[inline]
+pub(super) fn take_short(input: &[u8], at: &mut usize) -> Option<u32> {
+    let first = *input.get(*at)?;
+    if first < CONTINUES {
+        *at += 1;
+        return Some(first.into());
+    }
+    let second = *input.get(*at + 1)?;
+    let low = u32::from(first & !CONTINUES) | u32::from(second & !CONTINUES) << 7;
+    if second < CONTINUES {
+        *at += 2;
+        return Some(low);
+    }
+    let third = *input.get(*at + 2)?;
+    *at += 3;
+    (third < CONTINUES).then_some(low | u32::from(third) << 14)
+}
+
 /// Appends a 32-bit integer.
 #[inline]
 pub(crate) fn put_varint(out: &mut Vec<u8>, value: i32) {
@@ -182,8 +202,9 @@ fn zigzag64(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
+/// The integer that was folded.
 #[inline]
-fn unzigzag32(folded: u32) -> i32 {
+pub(super) fn unzigzag32(folded: u32) -> i32 {
     (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed()
 }
 

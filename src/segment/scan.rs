@@ -1,14 +1,15 @@
 //! Walks the batches of one `.log` file from a position on, reading ahead.
 //!
-//! It says what stands where; it does not judge offsets, verify checksums or decide about damage. The invariant it
-//! owns: it never looks at a byte at or behind the end it was given, and never holds more than one batch or one
-//! read-ahead chunk.
+//! It says what stands where; it does not judge offsets, verify checksums or decide about damage. Batches that are taken
+//! out of it share the chunk that they were read with. Invariants it owns: it never looks at a byte at or behind the end
+//! it was given, and never holds more than one batch or one read-ahead chunk; a chunk that somebody still holds is never
+//! written to, and at most one is kept alive by batches that are small parts of it.
 
 use std::sync::Arc;
 
 use crate::error::{Corruption, Error, Result};
 use crate::offset::Position;
-use crate::record::{BatchHeader, HEADER_BYTES};
+use crate::record::{BatchBytes, BatchHeader, HEADER_BYTES};
 
 use super::file::LogFile;
 
@@ -25,18 +26,21 @@ pub(crate) struct Scanner {
     file: Arc<LogFile>,
     position: Position,
     end: Position,
-    /// Room that was read into; what counts of it is the first `filled` bytes.
-    buffer: Vec<u8>,
+    /// Room that was read into; what counts of it is the first `filled` bytes. Shared with the batches taken out of it.
+    buffer: Arc<Vec<u8>>,
     filled: usize,
     buffer_start: Position,
     chunk_bytes: usize,
+    /// Batches were still held when the chunk behind theirs was read. From then on they are copied out, lest each holds
+    /// a chunk.
+    are_kept: bool,
 }
 
 impl Scanner {
     /// A scan of the bytes `from..end`, which the file has.
     pub(crate) fn new(file: Arc<LogFile>, from: Position, end: Position) -> Scanner {
-        let (buffer, chunk_bytes) = (Vec::new(), FIRST_CHUNK_BYTES);
-        Scanner { file, position: from, end, buffer, filled: 0, buffer_start: from, chunk_bytes }
+        let (buffer, chunk_bytes) = (Arc::default(), FIRST_CHUNK_BYTES);
+        Scanner { file, position: from, end, buffer, filled: 0, buffer_start: from, chunk_bytes, are_kept: false }
     }
 
     pub(crate) fn file(&self) -> &Arc<LogFile> {
@@ -81,6 +85,16 @@ impl Scanner {
         self.bytes(size)
     }
 
+    /// As [`Scanner::batch`], to be kept for any time.
+    pub(crate) fn shared_batch(&mut self, header: &BatchHeader) -> Result<BatchBytes> {
+        let size = self.batch(header)?.len();
+        let start = self.offset_in_buffer().unwrap_or(0);
+        match BatchBytes::part(&self.buffer, start..start + size) {
+            Some(bytes) if !self.are_kept => Ok(bytes),
+            _ => Ok(self.batch(header)?.to_vec().into()),
+        }
+    }
+
     /// Goes on behind a batch.
     pub(crate) fn skip(&mut self, header: &BatchHeader) {
         self.skip_to(self.position + header.size_bytes);
@@ -118,30 +132,36 @@ impl Scanner {
 
     /// Reads a chunk that begins at the present position. What of it was read already is kept, not read again.
     fn fill(&mut self, wanted: usize) -> Result<()> {
-        match self.offset_in_buffer() {
-            Some(start) => {
-                if self.filled > 0 {
-                    self.chunk_bytes = (self.chunk_bytes * CHUNK_GROWTH).min(LARGEST_CHUNK_BYTES);
-                }
-                self.buffer.copy_within(start..self.filled, 0);
-                self.filled -= start;
-            }
-            None => self.filled = 0,
+        let start = self.offset_in_buffer();
+        if start.is_some() && self.filled > 0 {
+            self.chunk_bytes = (self.chunk_bytes * CHUNK_GROWTH).min(LARGEST_CHUNK_BYTES);
         }
-        self.buffer_start = self.position;
+        let known = start.unwrap_or(self.filled)..self.filled;
         let remaining = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         let target = self.chunk_bytes.max(wanted).min(remaining);
-        if wanted <= LARGEST_CHUNK_BYTES && self.buffer.len() > 4 * LARGEST_CHUNK_BYTES {
-            self.buffer.truncate(target.max(self.filled));
-            self.buffer.shrink_to_fit();
-        }
-        if target > self.filled {
-            if self.buffer.len() < target {
-                self.buffer.resize(target, 0);
+        let is_oversized = wanted <= LARGEST_CHUNK_BYTES && self.buffer.len() > 4 * LARGEST_CHUNK_BYTES;
+        self.filled = known.len();
+        self.buffer_start = self.position;
+        let buffer = match Arc::get_mut(&mut self.buffer) {
+            Some(buffer) if !is_oversized => {
+                buffer.copy_within(known, 0);
+                if buffer.len() < target {
+                    buffer.resize(target, 0);
+                }
+                buffer
             }
+            alone => {
+                self.are_kept |= alone.is_none();
+                let mut buffer = vec![0; target.max(self.filled)];
+                buffer[..self.filled].copy_from_slice(&self.buffer[known]);
+                self.buffer = Arc::new(buffer);
+                Arc::get_mut(&mut self.buffer).expect("nobody else has it yet")
+            }
+        };
+        if target > self.filled {
             let from = self.position + u64::try_from(self.filled).expect("a buffer's length fits");
             // Counted only once it is there: after a failed read the room behind holds nothing.
-            self.filled += self.file.read(&mut self.buffer[self.filled..target], from)?;
+            self.filled += self.file.read(&mut buffer[self.filled..target], from)?;
         }
         Ok(())
     }

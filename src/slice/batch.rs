@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Corruption, Error, Result};
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::{
-    BatchHeader, Compression, DecodeLimits, DecodedBatch, HEADER_BYTES, RecordRef, RecordRefs, StoredRecord,
-    StoredRecords, StoredRecordsReversed, TimestampType,
+    BatchBytes, BatchHeader, Compression, DecodeLimits, DecodedBatch, HEADER_BYTES, RecordRef, RecordRefs, Slot,
+    StoredRecord, StoredRecords, StoredRecordsReversed, TimestampType,
 };
 
 /// A record batch read from a log, with its bytes as they are stored and the place where they lie.
@@ -20,7 +20,7 @@ use crate::record::{
 #[derive(Debug)]
 pub struct StoredBatch {
     header: BatchHeader,
-    bytes: Vec<u8>,
+    bytes: BatchBytes,
     checksum: std::result::Result<(), Corruption>,
     segment: Offset,
     position: Position,
@@ -33,7 +33,7 @@ pub struct StoredBatch {
 impl StoredBatch {
     pub(crate) fn new(
         header: BatchHeader,
-        bytes: Vec<u8>,
+        bytes: BatchBytes,
         checksum: std::result::Result<(), Corruption>,
         segment: Offset,
         position: Position,
@@ -279,12 +279,39 @@ pub(crate) struct SharedRecords {
     path: Arc<Path>,
 }
 
+impl SharedRecords {
+    /// As [`SharedRecords::next_slot`], where the next record is of the usual kind; else nothing changes.
+    #[inline]
+    pub(crate) fn next_plain_slot(&mut self) -> Option<Slot> {
+        self.records.next_plain_slot()
+    }
+
+    /// Where the next record lies, for [`SharedRecords::borrowed`] or [`SharedRecords::owned`].
+    #[inline]
+    pub(crate) fn next_slot(&mut self) -> Option<Result<Slot>> {
+        match self.records.next_slot()? {
+            Ok(slot) => Some(Ok(slot)),
+            Err(reason) => Some(Err(Error::corrupt(&self.path, self.position, reason))),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn borrowed(&self, slot: Slot) -> RecordRef<'_> {
+        self.records.borrowed(slot)
+    }
+
+    #[inline]
+    pub(crate) fn owned(&self, slot: Slot) -> StoredRecord {
+        self.records.owned(slot)
+    }
+}
+
 impl Iterator for SharedRecords {
     type Item = Result<StoredRecord>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let record = self.records.next()?;
-        Some(record.map_err(|reason| Error::corrupt(&self.path, self.position, reason)))
+        let slot = self.next_slot()?;
+        Some(slot.map(|slot| self.owned(slot)))
     }
 }

@@ -88,7 +88,7 @@ impl<'a> ReceivedBatches<'a> {
         verify_crc(batch, &header).map_err(corrupt)?;
         self.given += batch.len();
         let segment = Offset::ZERO;
-        Ok(Some(StoredBatch::new(header, batch.to_vec(), Ok(()), segment, position, &self.path, self.limits)))
+        Ok(Some(StoredBatch::new(header, batch.to_vec().into(), Ok(()), segment, position, &self.path, self.limits)))
     }
 }
 

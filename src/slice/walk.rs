@@ -80,7 +80,7 @@ impl Walk {
     /// Reads the batch of a header that [`Walk::peek`] gave, and goes behind it if its checksum is right.
     pub(crate) fn take(&mut self, header: BatchHeader, limits: DecodeLimits) -> Result<StoredBatch> {
         let position = self.scan.position();
-        let bytes = self.scan.batch(&header)?.to_vec();
+        let bytes = self.scan.shared_batch(&header)?;
         let checksum = verify_crc(&bytes, &header);
         if checksum.is_ok() {
             self.pass(&header);

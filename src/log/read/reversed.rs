@@ -419,7 +419,7 @@ impl Descent {
             return Err(Error::corrupt(path, position, Corruption::Shortened { length, durable: end.value() }));
         };
         let checksum = verify_crc(bytes, &header);
-        Ok(StoredBatch::new(header, bytes.to_vec(), checksum, self.segment.base(), position, path, limits))
+        Ok(StoredBatch::new(header, bytes.to_vec().into(), checksum, self.segment.base(), position, path, limits))
     }
 
     fn fill_window(&mut self, start: Position, end: Position) -> Result<()> {

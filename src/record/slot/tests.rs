@@ -161,3 +161,37 @@ fn a_record_cut_off_anywhere_is_refused() {
     let endless = [&[24, 0][..], &[0xff; 11]].concat();
     assert_eq!(parse_record(&endless, 0).unwrap_err(), Corruption::Varint);
 }
+
+#[test]
+fn the_short_way_to_a_record_finds_what_the_long_way_finds_or_nothing() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut plain = 0;
+    for _ in 0..200_000 {
+        let fields = Fields {
+            body_longer_by: [0, 0, 0, 0, -1, 1][usize::try_from(next(6)).unwrap()],
+            key_length: [1, 1, -1, 0, 2, -7][usize::try_from(next(6)).unwrap()],
+            value_length: [2, 2, -1, 1, 3, i32::MAX][usize::try_from(next(6)).unwrap()],
+            header_count: [0, 0, 0, 1, -1, 9_000][usize::try_from(next(6)).unwrap()],
+            ..Fields::default()
+        };
+        let mut region = [fields.encoded(), Fields::default().encoded()].concat();
+        for _ in 0..next(4) {
+            let at = usize::try_from(next(region.len() as u64)).unwrap();
+            region[at] = u8::try_from(next(256)).unwrap();
+        }
+        region.truncate(usize::try_from(1 + next(region.len() as u64)).unwrap());
+        if let Some(raw) = parse_plain_record(&region, 0) {
+            plain += 1;
+            assert_eq!(parse_record(&region, 0), Ok(raw), "{region:?}");
+        }
+    }
+    assert!(plain > 1_000, "only {plain} went the short way");
+    let usual = Fields::default().encoded();
+    assert_eq!(parse_plain_record(&usual, 0), parse_record(&usual, 0).ok());
+}
