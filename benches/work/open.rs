@@ -76,7 +76,7 @@ impl Recover {
         // One segment, as the others would be synced soon and then not be recovered.
         let log = super::scan::filled_log(&dir.join("crashing"), BATCH_BYTES, total_bytes, 1 << 30)?;
         let files = super::scan::log_files(log.dir())?;
-        Ok(Recover { dir: dir.to_path_buf(), log, files, chunk: vec![0; 1 << 20] })
+        Ok(Recover { dir: dir.to_path_buf(), log, files, chunk: super::scan::chunk() })
     }
 }
 

@@ -122,7 +122,10 @@ impl<'a> Iterator for RecordRefs<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let slot = self.cursor.next(&self.frame, self.region)?;
+        if let Some(slot) = self.cursor.next_plain(&self.frame, self.region) {
+            return Some(Ok(RecordRef { region: self.region, slot }));
+        }
+        let slot = self.cursor.next_checked(&self.frame, self.region)?;
         Some(slot.map(|slot| RecordRef { region: self.region, slot }))
     }
 }
@@ -295,7 +298,7 @@ impl Frame {
     }
 
     /// A record of format 2 with the numbers that its batch makes of its own.
-    #[inline]
+    #[inline(always)]
     fn place(&self, raw: &slot::RawRecord) -> Result<Slot, Corruption> {
         if raw.offset_delta < 0 || raw.offset_delta > self.last_offset_delta {
             return Err(Corruption::OutOfRange { field: "an offset delta", found: raw.offset_delta.into() });
@@ -353,7 +356,7 @@ impl Cursor {
 
     /// The next record's slot, if it is one of the usual kind; else nothing changes, and [`Cursor::next`] tells. Nearly
     /// every record is read by this alone, which is why it has no words for what is wrong.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_plain(&mut self, frame: &Frame, region: &[u8]) -> Option<Slot> {
         if self.parsed >= frame.plain_count || self.finished {
             return None;
@@ -367,7 +370,7 @@ impl Cursor {
 
     /// As [`Cursor::next`], for any record and for what is none.
     #[inline(never)]
-    fn next_checked(&mut self, frame: &Frame, region: &[u8]) -> Option<Result<Slot, Corruption>> {
+    pub(super) fn next_checked(&mut self, frame: &Frame, region: &[u8]) -> Option<Result<Slot, Corruption>> {
         if self.finished {
             return None;
         }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::varint::{take_short, take_varint, take_varlong, unzigzag32};
+use super::varint::{Window, take_varint, take_varlong, unzigzag32};
 use crate::error::Corruption;
 use crate::offset::Offset;
 
@@ -79,39 +79,49 @@ pub(super) struct RawRecord {
     pub end: usize,
 }
 
-/// As [`parse_record`], for a record without headers whose numbers have three bytes at most, as nearly all are; `None` for
-/// any other, and where something is wrong.
-#[inline]
+/// As [`parse_record`], for a record without headers whose numbers have three bytes at most and behind whose first ones
+/// others follow, as nearly all are; `None` for any other, and where something is wrong.
+///
+/// The numbers are taken off bytes that lie in the region but perhaps not in the record. That every field does is told
+/// by the last one: each is taken behind the one before, and the last ends where the record does.
+#[inline(always)]
 pub(super) fn parse_plain_record(region: &[u8], at: usize) -> Option<RawRecord> {
-    let mut at = at;
-    let length = plain_length(take_short(region, &mut at)?)?;
-    let end = at.checked_add(length)?;
-    let record = region.get(..end)?;
+    let mut head = Window::<HEAD_BYTES>::at(region, at)?;
+    let length = plain_length(head.take()?)?;
+    let body_at = at + head.taken;
     // The attributes.
-    at += 1;
-    let timestamp_delta = unzigzag32(take_short(record, &mut at)?).into();
-    let offset_delta = unzigzag32(take_short(record, &mut at)?);
-    let key = take_plain_bytes(record, &mut at)?;
-    let value = take_plain_bytes(record, &mut at)?;
-    let no_headers = record.get(at)? == &0 && at + 1 == end;
-    let raw = RawRecord { timestamp_delta, offset_delta, key, value, headers: Span::EMPTY, header_count: 0, end };
-    no_headers.then_some(raw)
+    head.byte();
+    let timestamp_delta = unzigzag32(head.take()?).into();
+    let offset_delta = unzigzag32(head.take()?);
+    let key = plain_length(head.take()?);
+    let mut at = at + head.taken;
+    let key = take_plain(&mut at, key)?;
+    let mut rest = Window::<4>::at(region, at)?;
+    let value = plain_length(rest.take()?);
+    at += rest.taken;
+    let value = take_plain(&mut at, value)?;
+    if region.get(at) != Some(&0) || at + 1 != body_at + length {
+        return None;
+    }
+    Some(RawRecord { timestamp_delta, offset_delta, key, value, headers: Span::EMPTY, header_count: 0, end: at + 1 })
 }
 
-/// Takes a length and as many bytes, which need not lie in the record: what is taken next then does not either.
-#[inline]
-fn take_plain_bytes(record: &[u8], at: &mut usize) -> Option<Span> {
-    let folded = take_short(record, at)?;
-    let Some(length) = plain_length(folded) else { return Some(Span::NULL) };
+/// The record's length, its attributes, two deltas and the key's length, all as long as they may be, and some more.
+const HEAD_BYTES: usize = 16;
+
+/// Moves `at` behind so many bytes; without a number they are null.
+#[inline(always)]
+fn take_plain(at: &mut usize, length: Option<usize>) -> Option<Span> {
+    let Some(length) = length else { return Some(Span::NULL) };
     let span = Span { at: u32::try_from(*at).ok()?, length: u32::try_from(length).ok()? };
     *at += length;
     Some(span)
 }
 
 /// A length that is not negative.
-#[inline]
+#[inline(always)]
 fn plain_length(folded: u32) -> Option<usize> {
-    (folded & 1 == 0).then_some((folded >> 1) as usize)
+    if folded & 1 == 0 { Some((folded >> 1) as usize) } else { None }
 }
 
 /// Parses the record that begins at `at`.

@@ -147,16 +147,17 @@ impl StoredRecords {
         }
     }
 
-    /// As [`StoredRecords::next_slot`], where the next record is of the usual kind; else nothing changes.
-    #[inline]
-    pub(crate) fn next_plain_slot(&mut self) -> Option<Slot> {
-        let (frame, region) = (self.batch.frame(), self.batch.region());
-        loop {
-            let slot = self.cursor.next_plain(frame, region)?;
-            if slot.offset >= self.from {
-                return Some(slot);
-            }
+    /// As [`StoredRecords::next_slot`], where the next record is of the usual kind and lies in the range up to `end`; else
+    /// nothing changes.
+    #[inline(always)]
+    pub(crate) fn next_plain_slot(&mut self, end: Offset) -> Option<Slot> {
+        let mut cursor = self.cursor;
+        let slot = cursor.next_plain(self.batch.frame(), self.batch.region())?;
+        if slot.offset < self.from || !slot.is_below(end) {
+            return None;
         }
+        self.cursor = cursor;
+        Some(slot)
     }
 
     /// A record without counting an owner of its batch.

@@ -45,24 +45,46 @@ pub(crate) fn take_varlong(input: &mut &[u8]) -> Result<i64, Corruption> {
     }
 }
 
-/// Reads an integer of at most three bytes at `at`, still folded, and moves `at` behind it. `None` for a longer one, and
-/// where the input ends.
-#[inline]
-pub(super) fn take_short(input: &[u8], at: &mut usize) -> Option<u32> {
-    let first = *input.get(*at)?;
-    if first < CONTINUES {
-        *at += 1;
-        return Some(first.into());
+/// A few bytes of input, from which short integers are taken without asking for each byte whether it is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window<'a, const N: usize> {
+    bytes: &'a [u8; N],
+    /// Bytes taken so far.
+    pub(super) taken: usize,
+}
+
+impl<'a, const N: usize> Window<'a, N> {
+    /// The bytes at `at`, if there are as many.
+    #[inline(always)]
+    pub(super) fn at(input: &'a [u8], at: usize) -> Option<Window<'a, N>> {
+        const { assert!(N.is_power_of_two()) };
+        Some(Window { bytes: input.get(at..)?.first_chunk()?, taken: 0 })
     }
-    let second = *input.get(*at + 1)?;
-    let low = u32::from(first & !CONTINUES) | u32::from(second & !CONTINUES) << 7;
-    if second < CONTINUES {
-        *at += 2;
-        return Some(low);
+
+    /// Takes an integer of at most three bytes, still folded; `None` for a longer one. Whoever takes more than there is
+    /// begins anew.
+    #[inline(always)]
+    pub(super) fn take(&mut self) -> Option<u32> {
+        let first = u32::from(self.byte());
+        if first < 0x80 {
+            return Some(first);
+        }
+        let second = u32::from(self.byte());
+        let low = first & 0x7f | (second & 0x7f) << 7;
+        if second < 0x80 {
+            return Some(low);
+        }
+        let third = u32::from(self.byte());
+        if third < 0x80 { Some(low | third << 14) } else { None }
     }
-    let third = *input.get(*at + 2)?;
-    *at += 3;
-    (third < CONTINUES).then_some(low | u32::from(third) << 14)
+
+    /// Takes one byte.
+    #[inline(always)]
+    pub(super) fn byte(&mut self) -> u8 {
+        let byte = self.bytes[self.taken & (N - 1)];
+        self.taken += 1;
+        byte
+    }
 }
 
 /// Appends a 32-bit integer.

@@ -280,10 +280,11 @@ pub(crate) struct SharedRecords {
 }
 
 impl SharedRecords {
-    /// As [`SharedRecords::next_slot`], where the next record is of the usual kind; else nothing changes.
-    #[inline]
-    pub(crate) fn next_plain_slot(&mut self) -> Option<Slot> {
-        self.records.next_plain_slot()
+    /// As [`SharedRecords::next_slot`], where the next record is of the usual kind and lies in the range up to `end`; else
+    /// nothing changes.
+    #[inline(always)]
+    pub(crate) fn next_plain_slot(&mut self, end: Offset) -> Option<Slot> {
+        self.records.next_plain_slot(end)
     }
 
     /// Where the next record lies, for [`SharedRecords::borrowed`] or [`SharedRecords::owned`].

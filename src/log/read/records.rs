@@ -54,23 +54,20 @@ impl Records {
     /// As the iterator gives them.
     #[inline]
     pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>>> {
-        match self.next_slot()? {
-            Ok(slot) => self.current.as_ref().map(|current| Ok(current.borrowed(slot))),
-            Err(error) => Some(Err(error)),
-        }
+        let slot = match self.next_plain_slot() {
+            Some(slot) => slot,
+            None => match self.search_slot()? {
+                Ok(slot) => slot,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        self.current.as_ref().map(|current| Ok(current.borrowed(slot)))
     }
 
-    #[inline]
-    fn next_slot(&mut self) -> Option<Result<Slot>> {
-        match self.current.as_mut().and_then(SharedRecords::next_plain_slot) {
-            Some(slot) if slot.is_below(self.end) => Some(Ok(slot)),
-            Some(_) => {
-                self.finished = true;
-                self.current = None;
-                None
-            }
-            None => self.search_slot(),
-        }
+    /// The next record, if it is one of the usual kind in the present batch; else nothing changes.
+    #[inline(always)]
+    fn next_plain_slot(&mut self) -> Option<Slot> {
+        self.current.as_mut()?.next_plain_slot(self.end)
     }
 
     /// The next record where it takes more than a look into the present batch.
@@ -122,10 +119,14 @@ impl Iterator for Records {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match self.next_slot()? {
-            Ok(slot) => self.current.as_ref().map(|current| Ok(current.owned(slot))),
-            Err(error) => Some(Err(error)),
-        }
+        let slot = match self.next_plain_slot() {
+            Some(slot) => slot,
+            None => match self.search_slot()? {
+                Ok(slot) => slot,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        self.current.as_ref().map(|current| Ok(current.owned(slot)))
     }
 }
 
