@@ -274,11 +274,12 @@ impl Content {
 
     /// Tells contents apart, whatever their history: what is seen, what is durable and what is pending.
     pub(super) fn hash_into(&self, hasher: &mut impl Hasher) {
+        let is_at_rest = self.pending.is_empty() && self.durable == self.visible;
         self.visible.hash(hasher);
-        self.durable.hash(hasher);
-        self.owes_error.hash(hasher);
-        for pending in &self.pending {
-            pending.change.hash(hasher);
+        (is_at_rest, self.owes_error).hash(hasher);
+        if !is_at_rest {
+            self.durable.hash(hasher);
+            self.pending.iter().for_each(|pending| pending.change.hash(hasher));
         }
     }
 

@@ -62,6 +62,7 @@ use crate::sync::{Mutex, MutexGuard};
 mod content;
 mod crash;
 mod damage;
+mod digest;
 mod faults;
 mod names;
 mod power;
@@ -137,6 +138,7 @@ impl SimDisk {
             shares_blocks: false,
             next_inode: ROOT + 1,
             next_sequence: 0,
+            stores: 0,
         })
     }
 
@@ -296,6 +298,12 @@ impl SimDisk {
         self.state().monitor.all_calls()
     }
 
+    /// How many stores into maps of files with a name were announced. They are no calls, so that no count of calls has
+    /// them.
+    pub(crate) fn stores(&self) -> u64 {
+        self.state().stores
+    }
+
     /// Descriptors that are open.
     pub(crate) fn descriptors(&self) -> u64 {
         self.state().descriptors
@@ -311,6 +319,7 @@ impl SimDisk {
     pub(crate) fn reset_counters(&self) {
         let mut state = self.state();
         state.monitor.reset_counters();
+        state.stores = 0;
         for inode in state.inodes.values_mut() {
             inode.bytes_read = 0;
         }

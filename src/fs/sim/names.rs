@@ -57,7 +57,7 @@ impl NameChange {
 }
 
 /// Names by directory, and the one place of each inode. A directory without names need not be in it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tree {
     dirs: BTreeMap<InodeId, BTreeMap<OsString, InodeId>>,
     places: BTreeMap<InodeId, Place>,

@@ -83,6 +83,7 @@ impl State {
             shares_blocks: self.shares_blocks,
             next_inode: self.next_inode,
             next_sequence: self.next_sequence,
+            stores: 0,
         }
     }
 

@@ -3,6 +3,7 @@
 //! It knows no handle of the seam and counts no call. The invariants it owns: an inode lives while a name that is seen,
 //! durable or pending, or a handle refers to it; and its room is given back when the last name and handle are gone.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) shares_blocks: bool,
     pub(super) next_inode: InodeId,
     pub(super) next_sequence: u64,
+    /// Announced stores into maps of files that have a name.
+    pub(super) stores: u64,
 }
 
 /// Where a disk comes from: printed when a test fails.
@@ -250,7 +253,7 @@ impl State {
 
     /// The place that a path names, whether or not something is there. The root has none.
     pub(super) fn place_of(&self, path: &Path) -> io::Result<Place> {
-        let path = normal(path);
+        let path = plain(path);
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Errno::EISDIR.into());
         };
@@ -260,7 +263,7 @@ impl State {
 
     pub(super) fn find(&self, path: &Path) -> io::Result<InodeId> {
         let mut inode = ROOT;
-        for component in normal(path).components() {
+        for component in plain(path).components() {
             if let Component::Normal(name) = component {
                 self.expect_directory(inode)?;
                 inode = self.visible.find(inode, name).ok_or(Errno::ENOENT)?;
@@ -507,6 +510,15 @@ impl State {
             }
             self.pending.retain(|pending| pending.change.dirs().iter().any(|dir| self.inodes.contains_key(dir)));
         }
+    }
+}
+
+/// As [`normal`], but for what makes no difference to a walk through the components; most paths are plain as they come.
+fn plain(path: &Path) -> Cow<'_, Path> {
+    if path.is_absolute() && !path.components().any(|component| component == Component::ParentDir) {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(normal(path))
     }
 }
 

@@ -5,12 +5,13 @@
 //! each single change, each single change alone, everything up to each change, each sector lost and each alone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::SimDisk;
 use super::crash::{CrashStrength, Draw, Odometer, Shape};
+use super::digest::Digest;
 use super::names::{InodeId, ROOT, Tree};
 use super::random::Random;
 use super::state::{Choice, Node, State};
@@ -246,12 +247,14 @@ impl State {
     }
 
     fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = Digest::default();
         self.hash_tree(&self.visible, &mut hasher);
-        self.hash_tree(&self.durable, &mut hasher);
+        if self.durable != self.visible {
+            self.hash_tree(&self.durable, &mut hasher);
+        }
         for pending in &self.pending {
             for place in pending.change.places() {
-                self.path_of(place.dir).join(&place.name).hash(&mut hasher);
+                hash_path(&self.path_of(place.dir).join(&place.name), &mut hasher);
             }
             pending.carried.hash(&mut hasher);
         }
@@ -262,14 +265,19 @@ impl State {
     fn hash_tree(&self, tree: &Tree, hasher: &mut impl Hasher) {
         let mut unvisited: Vec<(PathBuf, InodeId)> = vec![(PathBuf::from("/"), ROOT)];
         while let Some((path, inode)) = unvisited.pop() {
-            path.hash(hasher);
+            hash_path(&path, hasher);
             match &self.inode(inode).node {
                 Node::File(content) => content.hash_into(hasher),
                 Node::Directory => {
-                    unvisited.extend(tree.names(inode).map(|(name, inode)| (path.join(Path::new(name)), inode)));
+                    unvisited.extend(tree.names(inode).map(|(name, inode)| (path.join(name), inode)));
                 }
             }
         }
         "end".hash(hasher);
     }
+}
+
+/// As its bytes: a path hashes itself component by component, which takes longer than most files' content.
+fn hash_path(path: &Path, hasher: &mut impl Hasher) {
+    path.as_os_str().as_encoded_bytes().hash(hasher);
 }

@@ -68,6 +68,7 @@ impl SimWindow {
         self.before[first..first + len].copy_from_slice(&bytes);
         let mut state = self.inode.disk().state();
         let was_on = !state.is_off;
+        state.stores += u64::from(was_on && !state.orphans.contains(&self.inode.id()));
         let (from, to) = if state.enter_store() {
             (0, len)
         } else if was_on {
