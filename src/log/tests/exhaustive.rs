@@ -1,39 +1,52 @@
 //! All sequences of a few operations on a log of two segments, the power or the process gone after each call to the
 //! system, in every state that this can leave.
 //!
-//! `KSTORE_LONGEST` says how many operations (2 unless set). Behind one, every state of a moment is gone through where
-//! there are no more than 4,096, else a sample; behind more, a few extremes, unless `KSTORE_STATES` says how many.
-//! `KSTORE_ACTS` runs one sequence alone, as a failure prints it. What must hold in each state stands in `properties`; a state that was judged before, with the
-//! same expectations, is not judged again.
+//! Sequences of two operations are gone through in every mode with every policy, those of three in one of these ways,
+//! another each day; `KSTORE_LONGEST` asks for so many operations in every way. The power fails in the last operation of
+//! a sequence: the crashes in those before it are a shorter one's. Behind one operation, every state of a moment is gone
+//! through where there are no more than 4,096, else a sample; behind more, a few extremes, unless `KSTORE_STATES` says
+//! how many. `KSTORE_ACTS` runs one sequence alone, in every way, as a failure prints it. What must hold in each state
+//! stands in `properties`. A state that was judged before in the same mode, with the same expectations, is not judged
+//! again, whichever policy it was that led to it: an opening does not look at the policy.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::sync::Mutex;
 
 use super::bench::small;
-use super::model::expected::Expected;
 use super::model::world::World;
-use super::model::{Chance, Options, Step, WRITE_MODES, number};
-use super::properties::{self, Mark};
+use super::model::{Chance, Options, Step, number};
+use super::properties::{self, Mark, figures};
+use super::ways::{WRITE_MODES, expect_mode, in_mode, policies};
 use crate::config::{LogConfig, SyncPolicy, WriteMode};
+use crate::fs::Env;
 use crate::fs::sim::{Bound, CrashStrength, Rates, SimDisk};
 
 pub(super) mod acts;
 
 use acts::{Act, SEGMENT_BYTES, records};
 
+/// How many operations there are at least in every way, and in the way of the day.
 const LONGEST: u64 = 2;
+const LONGEST_OF_THE_DAY: u64 = 3;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const MOST_STATES: u64 = 4096;
 /// States drawn beside the extremes where there are more.
 const SAMPLES: u64 = 64;
 /// Extreme states of a moment that are gone through behind two operations and more.
 const FEW_STATES: usize = 6;
-/// Behind two operations and more, one state in so many is judged by all properties, the others by those of the content.
-const WHOLE: u64 = 8;
-/// Sequences, moments and judged states that there are at least, so that this cannot become empty.
-const LEAST: [u64; 3] = [322, 4_000, 12_000];
+/// One state in so many is judged by all properties, by the number of operations; the others by those of the content.
+const WHOLE: [u64; 3] = [4, 8, 32];
+/// Stores into maps that the log is made with which each sequence begins: the second append of either segment.
+const FIRST_STORES: u64 = 2;
+/// Sequences of two operations whose last one stores, at least.
+const LEAST_STORING: u64 = 25;
+/// Sequences of up to so many operations that there are: what cannot be done to the log is none.
+const SEQUENCES: [u64; 3] = [18, 322, 5_309];
+/// Judged states that there are at least, so that this cannot become empty.
+const LEAST_STATES: u64 = 100_000;
 const THREADS: usize = 2;
 const STRENGTHS: [CrashStrength; 3] = [CrashStrength::Strict, CrashStrength::Ordered, CrashStrength::Kill];
 
@@ -50,6 +63,8 @@ struct Totals {
     states: AtomicU64,
     /// States that no other moment had left before.
     judged: AtomicU64,
+    /// Sequences whose last operation stored into a map.
+    storing: AtomicU64,
 }
 
 impl Totals {
@@ -58,17 +73,17 @@ impl Totals {
     }
 }
 
-/// What one run goes by.
-struct Run {
+/// What one run goes by: a way to write.
+struct Run<'a> {
     options: Options,
     most_states: u64,
-    seen: Mutex<HashSet<u64>>,
-    totals: Totals,
+    seen: &'a Mutex<HashSet<u64>>,
+    totals: &'a Totals,
 }
 
 /// Says what failed, and how to repeat it.
 struct Case<'a> {
-    run: &'a Run,
+    run: &'a Run<'a>,
     acts: &'a [Act],
     calls: u64,
     strength: Option<CrashStrength>,
@@ -87,16 +102,12 @@ impl Drop for Case<'_> {
 
 fn config(mode: WriteMode, policy: SyncPolicy) -> LogConfig {
     // Retention takes the first segment once there are three.
-    small()
-        .segment_bytes(SEGMENT_BYTES)
-        .retention_bytes(700)
-        .file_delete_delay_ms(0)
-        .write_mode(mode)
-        .sync_policy(policy)
+    let config = small().segment_bytes(SEGMENT_BYTES).retention_bytes(700).file_delete_delay_ms(0);
+    in_mode(config, mode).sync_policy(policy)
 }
 
-impl Run {
-    fn new(config: LogConfig) -> Run {
+impl<'a> Run<'a> {
+    fn new(config: LogConfig, seen: &'a Mutex<HashSet<u64>>, totals: &'a Totals) -> Run<'a> {
         let options = Options {
             seed: number("KSTORE_SEED").unwrap_or(1),
             config,
@@ -107,18 +118,19 @@ impl Run {
             largest_value: 0,
         };
         let most_states = number("KSTORE_STATES").unwrap_or(MOST_STATES);
-        Run { options, most_states, seen: Mutex::default(), totals: Totals::default() }
+        Run { options, most_states, seen, totals }
     }
 
     /// A log of two segments: the first and a batch of the second are durable, another batch is not.
-    fn begin(&self) -> World<'_> {
-        let mut world = World::begin(&self.options, Chance::new(self.options.seed), false);
+    fn begin(options: &Options) -> World<'_> {
+        let mut world = World::begin(options, Chance::new(options.seed), false);
         for (base, count) in [(0, 2), (2, 2), (4, 2)] {
             world.append_batches(Step::Append, vec![records(base, count, 9)]);
         }
         world.perform(Step::Sync);
         world.append_batches(Step::Append, vec![records(6, 1, 9)]);
         assert_eq!(super::bench::bases(&world.log), [0, 4]);
+        expect_mode(&world.disk, &world.log, options.config.write_mode, FIRST_STORES);
         world
     }
 
@@ -128,7 +140,9 @@ impl Run {
         let (last, before) = acts.split_last().expect("a sequence has an act");
         for calls in 0.. {
             let mut case = Case { run: self, acts, calls, strength: None };
-            let mut world = self.begin();
+            // Another seed each time: it says in which order a directory is listed, and which part of a store was made.
+            let options = Options { seed: self.options.seed ^ digest(&(acts, calls)), ..self.options.clone() };
+            let mut world = Run::begin(&options);
             let mut nth = 0;
             for act in before {
                 if !act.perform(&mut world, nth) {
@@ -139,6 +153,7 @@ impl Run {
             }
             world.perform(Step::Hold);
             world.disk.power_off_after(calls);
+            let stores = world.disk.stores();
             if !last.perform(&mut world, nth) {
                 return false;
             }
@@ -150,6 +165,9 @@ impl Run {
             self.judge_point(&mut case, &world);
             world.disk.power_off();
             if done {
+                if world.disk.stores() > stores {
+                    Totals::add(&self.totals.storing);
+                }
                 return true;
             }
         }
@@ -158,7 +176,8 @@ impl Run {
 
     fn judge_point(&self, case: &mut Case<'_>, world: &World<'_>) {
         Totals::add(&self.totals.points);
-        if !self.is_new(&world.disk, &world.expected, u64::MAX) {
+        let expectation = digest(&world.expected);
+        if !self.is_new(&world.disk, expectation, None) {
             return;
         }
         Totals::add(&self.totals.moments);
@@ -171,10 +190,10 @@ impl Run {
             let (bound, most) = self.bound(case.acts.len());
             for image in world.disk.crash_states(strength, bound, self.options.seed).take(most) {
                 Totals::add(&self.totals.states);
-                if self.is_new(&image, &world.expected, at_least) {
+                if self.is_new(&image, expectation, Some(at_least)) {
                     Totals::add(&self.totals.judged);
-                    let whole = case.acts.len() < 2 || image.fingerprint().is_multiple_of(WHOLE);
-                    self.judge(&image, world, at_least, whole);
+                    let one_in = WHOLE[(case.acts.len() - 1).min(2)];
+                    self.judge(&image, world, at_least, image.fingerprint().is_multiple_of(one_in));
                 }
             }
             if world.disk.count_crash_answers(strength, bound.exhaustive + 1) > bound.exhaustive {
@@ -193,11 +212,9 @@ impl Run {
         }
     }
 
-    /// Whether this disk was not met before with these expectations.
-    fn is_new(&self, disk: &SimDisk, expected: &Expected, at_least: u64) -> bool {
-        let mut hasher = DefaultHasher::new();
-        (disk.fingerprint(), expected, at_least).hash(&mut hasher);
-        self.seen.lock().insert(hasher.finish())
+    /// Whether this disk was not met before with these expectations: as one that the power leaves, or as a moment.
+    fn is_new(&self, disk: &SimDisk, expectation: u64, at_least: Option<u64>) -> bool {
+        self.seen.lock().insert(digest(&(disk.fingerprint(), expectation, at_least)))
     }
 
     /// `whole` asks for the properties, too, that need several openings.
@@ -225,13 +242,11 @@ impl Run {
             all = all.iter().flat_map(longer).collect();
             sequences.extend(all.iter().cloned());
         }
-        let next = AtomicU64::new(0);
+        let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    while let Some(acts) =
-                        sequences.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("an index"))
-                    {
+                    while let Some(acts) = sequences.get(next.fetch_add(1, Ordering::Relaxed)) {
                         if self.explore(acts) {
                             Totals::add(&self.totals.sequences);
                         }
@@ -242,6 +257,12 @@ impl Run {
     }
 }
 
+fn digest(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The sequence that the environment asks for.
 fn asked_for() -> Option<Vec<Act>> {
     let names = std::env::var("KSTORE_ACTS").ok()?;
@@ -249,30 +270,50 @@ fn asked_for() -> Option<Vec<Act>> {
     Some(names.split(',').map(|name| named(name).unwrap_or_else(|| panic!("no act is called {name}"))).collect())
 }
 
-fn explore(config: LogConfig, longest: u64) {
-    let run = Run::new(config);
-    if let Some(acts) = asked_for() {
-        assert!(run.explore(&acts), "the sequence does not exist");
-        println!("{:?}", run.totals);
-        return;
+/// Goes through all sequences in one way to write.
+fn explore(config: LogConfig, longest: u64, seen: &Mutex<HashSet<u64>>) -> [u64; 3] {
+    let totals = Totals::default();
+    let run = Run::new(config, seen, &totals);
+    match asked_for() {
+        Some(acts) => assert!(run.explore(&acts), "the sequence does not exist"),
+        None => run.explore_all(longest),
     }
-    run.explore_all(longest);
-    let totals = &run.totals;
-    println!(
-        "{longest} operations, {:?}, {:?}: {totals:?}",
-        run.options.config.write_mode, run.options.config.sync_policy
-    );
-    let counts = [&totals.sequences, &totals.points, &totals.judged].map(|count| count.load(Ordering::Relaxed));
-    let enough = counts.iter().zip(LEAST).all(|(count, least)| *count >= least);
-    assert!(enough || longest < LONGEST || run.most_states < MOST_STATES, "{counts:?}, and there were {LEAST:?}");
+    let LogConfig { write_mode, sync_policy, .. } = run.options.config;
+    println!("{longest} operations, {write_mode:?}, {sync_policy:?}: {totals:?}");
+    let storing = totals.storing.into_inner();
+    let should = if write_mode == WriteMode::Mapped && longest >= LONGEST { LEAST_STORING } else { 0 };
+    assert!(storing >= should || asked_for().is_some(), "{storing} sequences stored into a map");
+    assert!(storing == 0 || write_mode == WriteMode::Mapped, "{storing} sequences stored into a map in {write_mode:?}");
+    [totals.sequences, totals.points, totals.judged].map(AtomicU64::into_inner)
+}
+
+/// The way whose turn it is, for a longer look.
+fn way_of_the_day(ways: usize) -> usize {
+    let days = Env::real().wall_clock().as_millis().div_euclid(DAY_MS);
+    usize::try_from(days).expect("a day since 1970") % ways
 }
 
 // Rows 133, 141, 235, 238, 260, 261, 262, 266.
 #[test]
 fn after_any_operations_and_a_crash_at_any_call_a_log_is_what_it_must_be() {
-    let longest = number("KSTORE_LONGEST").unwrap_or(LONGEST);
+    let asked = number("KSTORE_LONGEST");
+    let of_the_day = way_of_the_day(WRITE_MODES.into_iter().map(|mode| policies(mode).count()).sum());
+    let (mut way, mut sums) = (0, [0; 3]);
     for mode in WRITE_MODES {
-        explore(config(mode, SyncPolicy::Never), longest);
+        let seen = Mutex::default();
+        for policy in policies(mode) {
+            let longest = asked.unwrap_or(if way == of_the_day { LONGEST_OF_THE_DAY } else { LONGEST });
+            let counts = explore(config(mode, policy), longest, &seen);
+            let sequences = SEQUENCES[usize::try_from(longest - 1).expect("few").min(SEQUENCES.len() - 1)];
+            assert!(counts[0] >= sequences || asked_for().is_some(), "{} of {sequences} sequences", counts[0]);
+            sums = std::array::from_fn(|at| sums[at] + counts[at]);
+            way += 1;
+        }
     }
-    println!("{} crash states in this process so far", properties::states_so_far());
+    let [sequences, points, states] = sums;
+    let is_whole = asked_for().is_none() && asked.is_none_or(|asked| asked >= LONGEST);
+    assert!(states >= LEAST_STATES || !is_whole, "{states} states");
+    figures(&format!(
+        "{sequences} sequences of operations, {points} crash points, {states} crash states, 0 violations"
+    ));
 }

@@ -35,3 +35,4 @@ mod truncation;
 mod truncation_crash;
 mod waiting;
 mod watermark;
+mod ways;

@@ -18,14 +18,13 @@ mod held;
 mod steps;
 pub(super) mod world;
 
+use super::properties::figures;
 use world::World;
 
 /// What runs one seed again.
 const TEST: &str = "log::tests::model";
 const SEQUENCES: u64 = 10_000;
 const THREADS: usize = 4;
-/// The ways to write that every model tries.
-pub(super) const WRITE_MODES: [WriteMode; 2] = [WriteMode::Write, WriteMode::Preallocated];
 
 /// Chance from a seed: splitmix64. Or what looks like it to a sequence: choices that an input makes, as long as it lasts.
 #[derive(Clone, Debug)]
@@ -288,5 +287,6 @@ fn whatever_happens_a_log_is_what_was_synced_and_a_prefix_of_what_was_appended()
         }
     });
     let seen = crate::fs::sim::crash_states_seen();
-    println!("{sequences} sequences, {} crashes, {seen} crash states in this process", crashes.into_inner());
+    println!("{seen} crash states were made in this process");
+    figures(&format!("{sequences} random sequences, {} crashes, 0 violations", crashes.into_inner()));
 }

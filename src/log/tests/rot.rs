@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::bench::{DIR, append, at, disk, log_path, number, opened, small};
-use super::model::WRITE_MODES;
 use super::properties::{files, open, twin};
 use super::truncation::{fill_threes, threes};
+use super::ways::{WRITE_MODES, expect_mode, in_mode};
 use crate::config::{LogConfig, WriteMode};
 use crate::error::{ErrorKind, Result};
 use crate::fs::sim::{CrashStrength, SimDisk};
@@ -18,6 +18,8 @@ use crate::record::{Compression, HEADER_BYTES, StoredRecord};
 
 const SECTOR: usize = 512;
 const END: u64 = 21;
+/// Of the batches, two a segment, the second ones are stored, where there are maps.
+const LEAST_STORES: u64 = 3;
 /// Where the leader epoch stands in a batch, which no checksum covers.
 const EPOCH: std::ops::Range<usize> = 12..16;
 
@@ -39,10 +41,11 @@ struct Sound {
 }
 
 fn sound(mode: WriteMode, rest: Rest) -> Sound {
-    let config = threes(Compression::None).write_mode(mode);
+    let config = in_mode(threes(Compression::None), mode);
     let disk = disk();
     let log = opened(&disk, config.clone());
     fill_threes(&log, END);
+    expect_mode(&disk, &log, mode, LEAST_STORES);
     log.sync().expect("a healthy disk");
     let segments = log.segments().expect("the segments");
     let size = |bytes| usize::try_from(bytes).expect("a small file");

@@ -12,7 +12,7 @@ use crate::offset::Timestamp;
 pub(in crate::log::tests) const SEGMENT_BYTES: u64 = 400;
 
 /// One operation. Those on the end of the log name where they cut, relative to what is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::log::tests) enum Act {
     /// One record, which the active segment of the first log has room for.
     Append,

@@ -13,6 +13,8 @@ pub(super) struct Commits {
     handed_in: Vec<u64>,
     /// So many of the first of them end with the last one that was acknowledged.
     acknowledged: usize,
+    /// Those that were acknowledged with their batches: where the batch begins, and how many had been handed in by then.
+    with_batches: Vec<(u64, usize)>,
     /// So many of the first of them are covered by a sync.
     durable: usize,
     /// The log was cut, or a cut was tried: cursors go back with it.
@@ -26,10 +28,17 @@ impl Commits {
 
     pub(super) fn acknowledge(&mut self) {
         self.acknowledged = self.handed_in.len();
+        self.with_batches.extend(self.handed_in.last().map(|offset| (*offset, self.handed_in.len())));
     }
 
     pub(super) fn note_sync(&mut self) {
         self.durable = self.acknowledged;
+    }
+
+    /// Everything below `synced` is durable, and a commit before the batch that it went with.
+    pub(super) fn note_reached(&mut self, synced: u64) {
+        let last = self.with_batches.iter().rfind(|(base, _)| *base < synced);
+        self.durable = self.durable.max(last.map_or(0, |(_, handed_in)| *handed_in));
     }
 
     pub(super) fn note_cut(&mut self) {
@@ -54,6 +63,7 @@ impl Commits {
         assert!(reached >= self.durable, "the cursor is back at {found:?}: {self:?}");
         // What came later went with its batch.
         self.handed_in.truncate(reached);
+        self.with_batches.retain(|(_, handed_in)| *handed_in <= reached);
         (self.acknowledged, self.durable) = (reached, reached);
     }
 }

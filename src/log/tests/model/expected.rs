@@ -109,6 +109,7 @@ impl Expected {
         assert!(synced <= end, "{synced} are said to be synced of {end} that were appended");
         assert!(synced >= self.durable, "the synced offset went back from {} to {synced}", self.durable);
         self.durable = synced;
+        self.commits.note_reached(synced);
         let start = log.log_start_offset().value();
         assert!(
             start >= self.start || self.unsettled.is_some(),
