@@ -214,3 +214,41 @@ fn size_of_pairs(pairs: &[(&str, Option<&[u8]>)]) -> Result<(i32, usize), Invali
 fn too_large(bytes: usize) -> InvalidRecord {
     InvalidRecord::TooLarge { size_bytes: bytes as u64 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(frame: &RecordFrame, record: &Record<'_>) -> Vec<u8> {
+        let mut bytes = vec![0xa5; frame.size_bytes()];
+        Room::new(&mut bytes).put_record(frame, record);
+        bytes
+    }
+
+    #[test]
+    fn a_record_has_the_same_bytes_by_the_short_way_and_by_the_long_one() {
+        let bytes = vec![7; 8200];
+        let lengths = [0, 1, 62, 63, 64, 65, 100, 8000, 8170, 8181, 8182, 8183, 8191, 8192];
+        let deltas = [0, 1, -1, 63, 64, -64, -65, 8191, 8192, -8192, -8193, i64::MAX, i64::MIN];
+        let mut short = 0;
+        for value in [None].into_iter().chain(lengths.map(Some)) {
+            for key in [None, Some(0), Some(1), Some(63), Some(64), Some(200), Some(8182)] {
+                for timestamp_delta in deltas {
+                    for index in [0, 1, 63, 64, 8191, 8192] {
+                        let record = Record::from_parts(
+                            key.map(|length| &bytes[..length]),
+                            value.map(|length| &bytes[..length]),
+                        );
+                        let frame = RecordFrame::of(&record, timestamp_delta, index).expect("a small record");
+                        let long = RecordFrame::of_any(&record, timestamp_delta, index).expect("a small record");
+                        let shown = format!("{key:?} {value:?} {timestamp_delta} {index}");
+                        assert_eq!(frame.size_bytes(), long.size_bytes(), "{shown}");
+                        assert!(stored(&frame, &record) == stored(&long, &record), "{shown}");
+                        short += usize::from(frame.is_short);
+                    }
+                }
+            }
+        }
+        assert!(short > 2000, "{short} records were short");
+    }
+}
