@@ -115,7 +115,19 @@ impl OffsetIndex {
         Ok(found.unwrap_or(OffsetEntry { offset: self.entries.base(), position: Position::ZERO }))
     }
 
+    /// The entry that [`OffsetIndex::lookup`] gives, and the first one behind the target.
+    pub(crate) fn around(&self, target: Offset) -> Result<(OffsetEntry, Option<OffsetEntry>)> {
+        let (found, behind) = self.entries.around(|entry| entry.offset <= target)?;
+        Ok((found.unwrap_or(OffsetEntry { offset: self.entries.base(), position: Position::ZERO }), behind))
+    }
+
+    /// The last entry that lies neither behind a position nor at or above an offset.
+    pub(crate) fn last_within(&self, position: Position, end: Offset) -> Result<Option<OffsetEntry>> {
+        self.entries.floor(|entry| entry.position <= position && entry.offset < end)
+    }
+
     /// The first entry at or behind a position: a bound, not a tight one, on the offsets of a fetch that ends there.
+    #[allow(dead_code, reason = "slices end at a batch, not at a bound; tests hold it to Kafka's answers")]
     pub(crate) fn upper_bound_by_position(&self, position: Position) -> Result<Option<OffsetEntry>> {
         self.entries.ceiling(|entry| entry.position < position)
     }

@@ -196,29 +196,29 @@ impl<E: Entry> SparseIndex<E> {
         self.readable(written.entry(number)).map(Some)
     }
 
+    /// The last entry of the prefix for which `holds` is true, and the first one behind that prefix.
+    pub(super) fn around(&self, holds: impl Fn(E) -> bool) -> Result<(Option<E>, Option<E>)> {
+        let (written, (below, behind)) = self.observe(|_, gathered| {
+            let below = gathered.partition_point(|entry| holds(*entry));
+            (below.checked_sub(1).map(|slot| gathered[slot]), gathered.get(below).copied())
+        })?;
+        if below.is_some() {
+            return Ok((below, behind));
+        }
+        let slot = self.readable(written.prefix_len(&holds))?;
+        let below = self.readable(written.last_of(slot))?;
+        let behind = if slot == written.entries() { behind } else { Some(self.readable(written.entry(slot))?) };
+        Ok((below, behind))
+    }
+
     /// The last entry of the prefix for which `holds` is true.
     pub(super) fn floor(&self, holds: impl Fn(E) -> bool) -> Result<Option<E>> {
-        let (written, gathered) = self.observe(|_, gathered| {
-            let below = gathered.partition_point(|entry| holds(*entry));
-            below.checked_sub(1).map(|slot| gathered[slot])
-        })?;
-        if gathered.is_some() {
-            return Ok(gathered);
-        }
-        self.readable(written.prefix_len(&holds).and_then(|below| written.last_of(below)))
+        Ok(self.around(holds)?.0)
     }
 
     /// The first entry behind the prefix for which `holds` is true.
     pub(super) fn ceiling(&self, holds: impl Fn(E) -> bool) -> Result<Option<E>> {
-        let (written, gathered) = self.observe(|_, gathered| {
-            let below = gathered.partition_point(|entry| holds(*entry));
-            gathered.get(below).copied()
-        })?;
-        let slot = self.readable(written.prefix_len(&holds))?;
-        if slot == written.entries() {
-            return Ok(gathered);
-        }
-        self.readable(written.entry(slot)).map(Some)
+        Ok(self.around(holds)?.1)
     }
 
     /// How many entries lie below an offset.
@@ -391,8 +391,12 @@ impl<E: Entry> SparseIndex<E> {
 
     /// Looks at the gathered entries and takes hold of the written ones, at one instant.
     fn observe<T>(&self, look: impl FnOnce(u64, &[E]) -> T) -> Result<(Written<E>, T)> {
-        self.ensure_open()?;
-        let view = self.view.read();
+        let mut view = self.view.read();
+        if matches!(view.source, Source::Unopened) {
+            drop(view);
+            self.ensure_open()?;
+            view = self.view.read();
+        }
         let bytes = match &view.source {
             Source::Open(bytes) => Some(Arc::clone(bytes)),
             Source::Empty | Source::Unopened => None,

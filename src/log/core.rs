@@ -18,6 +18,7 @@ use crate::sync::{Mutex, RwLock};
 
 use super::epochs::Epochs;
 use super::open::growth::Growth;
+use super::places::KnownPlaces;
 use super::report::RecoveryReport;
 use super::wake::{Waiters, Wake};
 use super::watermark::HighWatermark;
@@ -49,6 +50,7 @@ pub(crate) struct Core {
     /// Nothing is locked under it.
     cuts: Mutex<Cuts>,
     waiters: Waiters,
+    pub(crate) places: KnownPlaces,
     /// Of a directory that was opened for reading only: how far others have written it. Held over the map of segments.
     growth: Option<Mutex<Growth>>,
     /// Whether offsets may be missing between batches, as compaction and followers leave them.
@@ -157,6 +159,7 @@ impl Core {
             generation: AtomicU64::new(0),
             cuts: Mutex::new(Cuts::default()),
             waiters: Waiters::default(),
+            places: KnownPlaces::default(),
             growth: None,
             gaps_allowed: AtomicBool::new(true),
             max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),

@@ -40,6 +40,7 @@ mod follower;
 #[cfg(any(feature = "loom", feature = "shuttle"))]
 pub mod interleavings;
 mod open;
+mod places;
 mod read;
 mod report;
 mod retention;

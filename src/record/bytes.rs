@@ -20,6 +20,12 @@ impl BatchBytes {
         Some(BatchBytes { memory: Arc::clone(memory), part })
     }
 
+    /// How many bytes it keeps in memory.
+    #[cfg(test)]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.len()
+    }
+
     /// The bytes from `start` to before `end`, as far as they are among these.
     pub(super) fn within(mut self, start: usize, end: usize) -> BatchBytes {
         let end = self.part.end.min(self.part.start + end);

@@ -10,10 +10,10 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::{Env, OpenMode};
-use crate::index::{OffsetIndex, TimeIndex};
+use crate::index::{OffsetEntry, OffsetIndex, TimeIndex};
 use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
-use crate::record::BatchHeader;
+use crate::record::{BatchHeader, HEADER_BYTES};
 use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
@@ -75,6 +75,8 @@ pub(crate) struct Segment {
     /// Where the file ends, if what lies behind the published bytes is torn and was left there.
     torn_end: Option<Position>,
     time_bound: time::TimeBound,
+    /// How many offsets the batch had that a lookup saw last; 0 before the first. A guess saves reading, and nothing else.
+    offsets_of_batch: AtomicU64,
     /// The largest timestamp of its records, once the segment takes no more of them and somebody has asked.
     largest_timestamp: OnceLock<Option<Timestamp>>,
 }
@@ -123,6 +125,7 @@ impl Segment {
             damage,
             torn_end: None,
             time_bound: time::TimeBound::unknown(),
+            offsets_of_batch: AtomicU64::new(0),
             largest_timestamp: OnceLock::new(),
         }
     }
@@ -226,23 +229,77 @@ impl Segment {
 
     /// A scan that begins at or before the batch that holds `target`, at the best place the offset index knows.
     pub(crate) fn scan_towards(&self, handles: &Handles, target: Offset) -> Result<Scanner> {
+        self.scan_over(handles, target, Offset::MAX)
+    }
+
+    /// As [`Segment::scan_towards`], for somebody who wants to read up to the batch of `last`: if the index tells where that
+    /// ends, the first read probably reaches there, and not much further.
+    pub(crate) fn scan_over(&self, handles: &Handles, target: Offset, last: Offset) -> Result<Scanner> {
         let end = self.published();
-        let Some(index) = &handles.offset_index else {
-            return Ok(Scanner::new(Arc::clone(&handles.log), Position::ZERO, end));
-        };
-        let Ok(entry) = index.lookup(target) else {
-            return Ok(Scanner::new(Arc::clone(&handles.log), Position::ZERO, end));
-        };
+        let from = |position| Scanner::new(Arc::clone(&handles.log), position, end);
+        let around = handles.offset_index.as_ref().and_then(|index| index.around(target).ok());
+        let Some((entry, next)) = around else { return Ok(from(Position::ZERO)) };
         if entry.position > Position::ZERO && entry.position < end {
-            let mut scan = Scanner::new(Arc::clone(&handles.log), entry.position, end);
+            let mut scan = from(entry.position);
+            if let Some(next) = next.filter(|next| last < next.offset)
+                && let Some(bytes) = self.reach(entry, next, last)
+            {
+                scan = scan.fetching(bytes);
+            }
             match scan.peek() {
-                Ok(Some(header)) if self.agrees(&header, entry.offset) => return Ok(scan),
+                Ok(Some(header)) if self.agrees(&header, entry.offset) => {
+                    self.learn(&header);
+                    return Ok(scan);
+                }
                 // Damaged bytes, or an entry that points elsewhere: the scan from the start will tell.
                 Ok(_) | Err(Error::Corrupt { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(Scanner::new(Arc::clone(&handles.log), Position::ZERO, end))
+        Ok(from(Position::ZERO))
+    }
+
+    /// How many bytes from an entry's batch on hold the batch of `last`, which lies before the next entry, if all batches
+    /// there are as large as each other. Half a batch more, for they are not.
+    fn reach(&self, entry: OffsetEntry, next: OffsetEntry, last: Offset) -> Option<u64> {
+        let bytes = next.position.value().checked_sub(entry.position.value())?;
+        let offsets = next.offset.checked_distance(entry.offset).filter(|&offsets| offsets > 0)?;
+        let of_batch = self.offsets_of_batch.load(Ordering::Relaxed).clamp(1, offsets);
+        let halves = 2 * (last.checked_distance(entry.offset)?.div_ceil(of_batch) + 1) + 1;
+        Some(bytes.checked_mul(of_batch)?.checked_mul(halves)? / (2 * offsets))
+    }
+
+    /// Takes note of how many offsets a batch has here.
+    fn learn(&self, header: &BatchHeader) {
+        let offsets = u64::from(header.last_offset_delta.unsigned_abs()) + 1;
+        // Not stored without need, for all readers look at it.
+        if self.offsets_of_batch.load(Ordering::Relaxed) != offsets {
+            self.offsets_of_batch.store(offsets, Ordering::Relaxed);
+        }
+    }
+
+    /// A scan that begins at the last batch that the offset index knows not to lie behind `limit` nor to reach `end`, if
+    /// that lies behind `passed`, with what it takes to walk from there to `limit`.
+    pub(crate) fn scan_before(
+        &self,
+        handles: &Handles,
+        passed: Position,
+        limit: Position,
+        end: Offset,
+    ) -> Result<Option<Scanner>> {
+        // An index that cannot be read saves nothing.
+        let last = handles.offset_index.as_ref().and_then(|index| index.last_within(limit, end).ok().flatten());
+        let Some(entry) = last.filter(|entry| passed < entry.position && entry.position < self.published()) else {
+            return Ok(None);
+        };
+        let wanted = limit - entry.position + HEADER_BYTES as u64;
+        let scan = Scanner::new(Arc::clone(&handles.log), entry.position, self.published());
+        let mut scan = scan.fetching(wanted);
+        match scan.peek() {
+            Ok(Some(header)) if self.agrees(&header, entry.offset) => Ok(Some(scan)),
+            Ok(_) | Err(Error::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// An index entry names the last offset of the batch at its position, or, if an older Kafka wrote it, the last
@@ -256,7 +313,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Corrupt`] if `target` may lie in a damaged range.
     pub(crate) fn find(&self, handles: &Handles, target: Offset) -> Result<Option<(Scanner, BatchHeader)>> {
-        let mut scan = self.scan_towards(handles, target)?;
+        let mut scan = self.scan_over(handles, target, target)?;
         loop {
             if let Some(damaged) = self.damage_at(scan.position()) {
                 if target < damaged.next_offset {

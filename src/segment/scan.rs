@@ -13,7 +13,8 @@ use crate::record::{BatchBytes, BatchHeader, HEADER_BYTES};
 
 use super::file::LogFile;
 
-/// What the first read of a scan fetches: about one index interval, so that a lookup costs one read.
+/// What the first read of a scan fetches where nothing better is known: about one index interval, and what a scan that goes
+/// on fetches next.
 const FIRST_CHUNK_BYTES: usize = 8 << 10;
 /// What a scan that goes on fetches at once.
 const LARGEST_CHUNK_BYTES: usize = 256 << 10;
@@ -34,13 +35,44 @@ pub(crate) struct Scanner {
     /// Batches were still held when the chunk behind theirs was read. From then on they are copied out, lest each holds
     /// a chunk.
     are_kept: bool,
+    /// The header that was parsed last, and where it stands.
+    parsed: Option<(Position, BatchHeader)>,
 }
 
 impl Scanner {
     /// A scan of the bytes `from..end`, which the file has.
     pub(crate) fn new(file: Arc<LogFile>, from: Position, end: Position) -> Scanner {
         let (buffer, chunk_bytes) = (Arc::default(), FIRST_CHUNK_BYTES);
-        Scanner { file, position: from, end, buffer, filled: 0, buffer_start: from, chunk_bytes, are_kept: false }
+        Scanner {
+            file,
+            position: from,
+            end,
+            buffer,
+            filled: 0,
+            buffer_start: from,
+            chunk_bytes,
+            are_kept: false,
+            parsed: None,
+        }
+    }
+
+    /// The scan, whose first read fetches so many bytes, or less than usual where that would be a lot.
+    pub(crate) fn fetching(mut self, bytes: u64) -> Scanner {
+        let most = self.chunk_bytes;
+        let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.chunk_bytes = if wanted > most { HEADER_BYTES } else { wanted.max(HEADER_BYTES) };
+        self
+    }
+
+    /// The scan, where the header of its first batch is known.
+    pub(crate) fn knowing(mut self, header: Option<BatchHeader>) -> Scanner {
+        self.parsed = header.map(|header| (self.position, header));
+        self
+    }
+
+    /// The header of the batch at the present position, if it was read already.
+    pub(crate) fn known(&self) -> Option<BatchHeader> {
+        self.parsed.filter(|(position, _)| *position == self.position).map(|(_, header)| header)
     }
 
     pub(crate) fn file(&self) -> &Arc<LogFile> {
@@ -53,6 +85,11 @@ impl Scanner {
 
     pub(crate) fn end(&self) -> Position {
         self.end
+    }
+
+    /// Where what was read ends.
+    pub(crate) fn read_end(&self) -> Position {
+        self.buffer_start + u64::try_from(self.filled).expect("a buffer's length fits")
     }
 
     /// Lets the scan go on to a later end, for a file that grew.
@@ -70,12 +107,18 @@ impl Scanner {
         if remaining == 0 {
             return Ok(None);
         }
-        let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(HEADER_BYTES);
-        let prefix = self.bytes(wanted)?;
-        let header = BatchHeader::parse(prefix).map_err(|reason| self.corrupt(reason))?;
+        let header = match self.known() {
+            Some(header) => header,
+            None => {
+                let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(HEADER_BYTES);
+                let prefix = self.bytes(wanted)?;
+                BatchHeader::parse(prefix).map_err(|reason| self.corrupt(reason))?
+            }
+        };
         if header.size_bytes > remaining {
             return Err(self.corrupt(Corruption::Truncated { needed: header.size_bytes, available: remaining }));
         }
+        self.parsed = Some((self.position, header));
         Ok(Some(header))
     }
 
@@ -134,7 +177,7 @@ impl Scanner {
     fn fill(&mut self, wanted: usize) -> Result<()> {
         let start = self.offset_in_buffer();
         if start.is_some() && self.filled > 0 {
-            self.chunk_bytes = (self.chunk_bytes * CHUNK_GROWTH).min(LARGEST_CHUNK_BYTES);
+            self.chunk_bytes = (self.chunk_bytes * CHUNK_GROWTH).clamp(FIRST_CHUNK_BYTES, LARGEST_CHUNK_BYTES);
         }
         let known = start.unwrap_or(self.filled)..self.filled;
         let remaining = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
@@ -168,7 +211,6 @@ impl Scanner {
 
     /// The file ends before the bytes that it is known to have.
     fn shortened(&self) -> Error {
-        let length = self.buffer_start.value() + u64::try_from(self.filled).unwrap_or(u64::MAX);
-        self.corrupt(Corruption::Shortened { length, durable: self.end.value() })
+        self.corrupt(Corruption::Shortened { length: self.read_end().value(), durable: self.end.value() })
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Cursor {
     /// Batches that end below are passed over.
     from: Offset,
     end: Offset,
+    /// Reading probably ends at the batch of this offset.
+    last: Offset,
     /// What lies below was given, as far as it was asked for; and of which life of the log it is. Zero before the first.
     given: Offset,
     generation: u64,
@@ -48,7 +50,7 @@ pub(crate) struct Place {
     /// Where the next segment begins, if there was one when this one was entered. No batch here reaches it.
     next_base: Option<Offset>,
     /// Of the log's openings, the one that this place was entered in.
-    generation: u64,
+    pub(crate) generation: u64,
 }
 
 impl Cursor {
@@ -61,6 +63,7 @@ impl Cursor {
             segment: None,
             from,
             end,
+            last: Offset::new(end.value().saturating_sub(1)),
             given: Offset::ZERO,
             seen_end: Offset::ZERO,
             up_to,
@@ -68,6 +71,11 @@ impl Cursor {
             pending: None,
             finished: from >= end,
         }
+    }
+
+    /// The cursor, for somebody who is likely to read one batch, and no further.
+    pub(crate) fn for_one_batch(self) -> Cursor {
+        Cursor { last: self.from, ..self }
     }
 
     /// The next batch. One with a wrong checksum is given as it is, and the next call says what is wrong with it.
@@ -294,11 +302,24 @@ impl Cursor {
             Err(Error::OffsetOutOfRange { asked, start, .. }) if asked >= start => return Ok(()),
             answer => answer?,
         };
-        let scan = segment.scan_towards(&handles, self.from)?;
-        let walk = Walk::new(scan, segment.base(), self.core.gaps_allowed());
+        let walk = self.walk_towards(&segment, &handles, generation)?;
         let next_base = next_base(&self.core, &segment);
         self.place = Some(Place { segment, handles, walk, next_base, generation });
         Ok(())
+    }
+
+    /// A walk that begins where a slice before the first offset ended, or as near to it as the index knows.
+    fn walk_towards(&self, segment: &Segment, handles: &Handles, generation: u64) -> Result<Walk> {
+        let gaps_allowed = self.core.gaps_allowed();
+        let known = self.core.places.find(self.from, generation, segment.base());
+        let end = segment.published();
+        let Some(known) = known.filter(|known| known.position < end) else {
+            return Ok(Walk::new(segment.scan_over(handles, self.from, self.last)?, segment.base(), gaps_allowed));
+        };
+        let scan = Scanner::new(Arc::clone(&handles.log), known.position, end).knowing(known.header);
+        let mut walk = Walk::new(scan, segment.base(), gaps_allowed);
+        walk.resume_at(known.position, known.due);
+        Ok(walk)
     }
 
     /// Goes to the front of a segment, where nothing below `due` may come.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::log::ReadUpTo;
 use crate::log::core::Core;
+use crate::log::places::KnownPlace;
 use crate::log::report::{RecoveryReport, SegmentInfo};
 use crate::offset::{Offset, Position};
 use crate::record::BatchHeader;
@@ -27,10 +28,6 @@ mod waiting;
 use cursor::{Cursor, Place, open};
 use records::{Batches, Records};
 use reversed::RecordsReversed;
-
-/// A slice up to this size is measured by walking its batches, as most of it was read with the first batch. For the
-/// end of a larger one the offset index is asked.
-const WALKED_BYTES: u64 = 8 << 10;
 
 /// Reads a log. Cheap to make and to clone, and independent of the writer: it neither waits for appends nor for syncs.
 ///
@@ -83,7 +80,7 @@ impl Reader {
         if from >= end {
             return Ok(LogSlice::empty(from, from));
         }
-        let mut cursor = self.cursor(from, end);
+        let mut cursor = self.cursor(from, end).for_one_batch();
         let first = loop {
             match cursor.seek() {
                 None => return Ok(LogSlice::empty(from, end)),
@@ -107,6 +104,7 @@ impl Reader {
             gaps_allowed: self.core.gaps_allowed(),
             limits: self.core.decode_limits(),
         };
+        self.note_place(place);
         Ok(LogSlice::new(range, from, next_offset))
     }
 
@@ -228,6 +226,21 @@ impl Reader {
         Ok((from, end.min(log_end)))
     }
 
+    /// Remembers where the walk stands, for whoever reads on there.
+    fn note_place(&self, place: &Place) {
+        // What other processes do to the files is no generation until it was noticed.
+        if self.core.grows_by_others() {
+            return;
+        }
+        self.core.places.note(KnownPlace {
+            generation: place.generation,
+            segment: place.segment.base(),
+            position: place.walk.position(),
+            due: place.walk.due(),
+            header: place.walk.scan().known(),
+        });
+    }
+
     /// Where a slice ends that begins at the batch of `first`, where the cursor stands, and the offset behind it.
     fn measure(
         &self,
@@ -243,7 +256,7 @@ impl Reader {
         let limit = Position::new(start.value().saturating_add(budget)).min(known_damage).min(place.walk.scan().end());
         place.walk.pass(first);
         // The index does not tell how many records it jumps over.
-        if limit - start > WALKED_BYTES
+        if limit > place.walk.scan().read_end()
             && max_records == u64::MAX
             && let Some(walk) = self.jump(place, limit, end)?
         {
@@ -261,20 +274,9 @@ impl Reader {
 
     /// A walk that begins at the last batch below `limit` that the offset index knows, if that saves anything.
     fn jump(&self, place: &Place, limit: Position, end: Offset) -> Result<Option<Walk>> {
-        let Some(index) = &place.handles.offset_index else { return Ok(None) };
-        let last_below = match index.upper_bound_by_position(limit) {
-            Ok(Some(entry)) => Offset::new(entry.offset.value().saturating_sub(1)),
-            Ok(None) => Offset::MAX,
-            // An index that cannot be read saves nothing.
-            Err(_) => return Ok(None),
-        };
-        let target = last_below.min(Offset::new(end.value().saturating_sub(1)));
-        let scan = place.segment.scan_towards(&place.handles, target)?;
-        let base = place.segment.base();
-        let mut walk = Walk::new(scan, base, self.core.gaps_allowed());
-        if walk.position() <= place.walk.position() || walk.position() > limit {
-            return Ok(None);
-        }
+        let found = place.segment.scan_before(&place.handles, place.walk.position(), limit, end)?;
+        let Some(scan) = found else { return Ok(None) };
+        let mut walk = Walk::new(scan, place.segment.base(), self.core.gaps_allowed());
         match walk.peek() {
             // What lies before a batch of an old format is not known from its header.
             Ok(Some(header)) if !header.is_legacy() && first_offset(&header) >= place.walk.due() => {

@@ -19,6 +19,7 @@ use crate::segment::{BatchFacts, DamagedRange, IndexRules, Segment, SegmentWrite
 
 mod borders;
 mod concurrent;
+mod cost;
 mod damage;
 #[cfg(feature = "gzip")]
 mod legacy;

@@ -475,3 +475,22 @@ fn a_log_that_starts_within_a_segment_or_a_batch_is_begun_anew_and_truncated() {
         }
     }
 }
+
+#[test]
+fn where_a_slice_ended_before_a_truncation_no_batch_need_begin_after_it() {
+    for config in in_each_mode(&large().index_interval_bytes(4096)) {
+        let disk = disk();
+        let log = opened(&disk, config);
+        fill(&log, 0..20);
+        let slice = log.read(at(0), 500).expect("within the log");
+        let next = slice.next_offset();
+        assert!(at(1) < next && next < at(20));
+        log.truncate_to(at(1)).expect("within the log");
+        for _ in 1..20 {
+            log.append(&[Record::value(&[7; 333])]).expect("there is room");
+        }
+        let slice = log.read(next, 2000).expect("within the log");
+        let found: Vec<_> = slice.records().map(|record| record.expect("sound").offset()).collect();
+        assert_eq!(found.first(), Some(&next), "{found:?}");
+    }
+}

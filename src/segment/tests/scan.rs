@@ -150,3 +150,26 @@ fn a_read_that_failed_leaves_nothing_behind_that_could_pass_for_the_file() {
     }
     assert_eq!((found, failures), (200, 1));
 }
+
+#[test]
+fn batches_that_are_kept_keep_one_chunk_and_not_every_chunk() {
+    let place = Place::new();
+    let bytes = batches(0, 20_000).concat();
+    let log = place.plant(0, bytes.clone());
+    let mut scan = scanner(&log, 0, bytes.len() as u64);
+    let mut kept = Vec::new();
+    while let Some(header) = scan.peek().unwrap() {
+        let at = usize::try_from(scan.position().value()).unwrap();
+        let batch = scan.shared_batch(&header).unwrap();
+        assert_eq!(&batch[..], &bytes[at..at + 115]);
+        if at % 10_000 < 115 {
+            kept.push((at, batch));
+        }
+        scan.skip(&header);
+    }
+    for (at, batch) in &kept {
+        assert_eq!(&batch[..], &bytes[*at..at + 115], "it stays as it was");
+    }
+    let in_chunks = kept.iter().filter(|(_, batch)| batch.memory_bytes() > 115).count();
+    assert!(kept.len() > 200 && in_chunks * 50 < kept.len(), "{in_chunks} of {}", kept.len());
+}
