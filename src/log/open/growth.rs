@@ -210,7 +210,7 @@ fn stands(core: &Core, witness: &Witness) -> Result<bool> {
         return Ok(false);
     }
     match witnessed_batch(log, witness, end) {
-        Ok(found) => Ok(found.is_some()),
+        Ok(found) => Ok(found.is_some_and(|header| header.last_offset() == witness.last_offset)),
         Err(Error::Corrupt { .. }) => Ok(false),
         Err(error) => Err(error),
     }
