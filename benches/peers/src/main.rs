@@ -1,0 +1,154 @@
+//! kstore beside other engines and beside bare system calls, measured side by side in one run:
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml -- --quick`.
+//!
+//! Each round of each row by each peer runs in a process of its own, in a folder of its own that is gone afterwards;
+//! the peers take turns (A B C A B C), so that what the machine does meanwhile meets all of them. Every figure is told
+//! beside that of the bare calls of the same round. It writes a table (Markdown), all figures (JSON) and plots (SVG).
+//! `README.md` in this folder says how to read them.
+
+#![allow(clippy::disallowed_methods, reason = "benches measure with the system's own files and clocks")]
+
+use std::error::Error;
+use std::io::{Read, Write, stderr, stdin, stdout};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+#[path = "../../work/cost.rs"]
+mod cost;
+mod driver;
+mod figures;
+mod latency;
+mod peers;
+#[path = "../../work/place.rs"]
+mod place;
+mod report;
+mod rows;
+mod spread;
+mod storage;
+mod values;
+mod work;
+
+use driver::Plan;
+use place::Place;
+use rows::ROWS;
+
+/// Whatever went wrong; a bench has nobody to tell apart what.
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Measures kstore beside other engines and beside bare system calls.
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Small rounds, and few: some minutes in place of hours.
+    #[arg(long)]
+    quick: bool,
+    /// Only the rows whose names contain one of these.
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
+    /// Only the peers whose names contain one of these; the bare calls always run.
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// How many rounds of each peer are measured.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Where the files go: a folder on the disk to measure.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Where the table, the figures and the plots go: `peers` in the target folder unless said.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// A round that takes longer is given up.
+    #[arg(long)]
+    limit_seconds: Option<u64>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Does one round of a row; what the others are made of.
+    #[command(hide = true)]
+    Round {
+        peer: String,
+        row: String,
+        dir: PathBuf,
+        #[arg(long)]
+        quick: bool,
+    },
+}
+
+fn main() -> Outcome<()> {
+    let options = Options::parse();
+    match &options.command {
+        Some(Command::Round { peer, row, dir, quick }) => one_round(peer, row, dir, *quick),
+        None => all_rounds(&options),
+    }
+}
+
+fn all_rounds(options: &Options) -> Outcome<()> {
+    let place = Place::below(options.dir.clone())?;
+    if place.is_in_memory() {
+        writeln!(stderr(), "warning: {} is no disk; name a folder with --dir", place.file_system())?;
+    }
+    let out = options.out.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers"));
+    std::fs::create_dir_all(&out)?;
+    let (rounds, limit_seconds) = if options.quick { (3, 120) } else { (5, 1_200) };
+    let plan = Plan {
+        rows: ROWS.iter().filter(|row| is_named(&options.rows, row.name)).collect(),
+        columns: driver::own_columns(options.quick, &options.peers)?,
+        rounds: options.rounds.unwrap_or(rounds).max(1),
+        quick: options.quick,
+        limit: Duration::from_secs(options.limit_seconds.unwrap_or(limit_seconds)),
+    };
+    if plan.rows.is_empty() {
+        return Err("no row has such a name".into());
+    }
+    let measured = driver::run(&plan, &place, |measured| report::write(measured, &out))?;
+    writeln!(stdout(), "{}", report::markdown(&measured))?;
+    writeln!(stderr(), "written to {}", out.display())?;
+    let failures = measured.failures();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    for failure in &failures {
+        writeln!(stderr(), "failed: {failure}")?;
+    }
+    Err(format!("{} rounds failed", failures.len()).into())
+}
+
+/// Whether a name contains one of the parts, if there are any.
+fn is_named(parts: &[String], name: &str) -> bool {
+    parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
+}
+
+fn one_round(peer: &str, row: &str, dir: &std::path::Path, quick: bool) -> Outcome<()> {
+    // Whoever started this holds the other end, and is gone when it ends.
+    std::thread::spawn(|| {
+        let ended = stdin().read_to_end(&mut Vec::new());
+        std::process::exit(if ended.is_ok() { 3 } else { 4 })
+    });
+    let row = ROWS.iter().find(|known| known.name == row).ok_or_else(|| format!("no row is named {row}"))?;
+    let figures = (peers::named(peer)?.run)(dir, &row.shape(quick)?)?;
+    writeln!(stdout(), "{}", figures.to_line()?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, is_named};
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_are_sound() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn names_are_chosen_by_a_part_and_all_are_if_none_is_given() {
+        let parts = ["mapped".to_string(), "redb".to_string()];
+        let chosen = |name| is_named(&parts, name);
+        assert!(chosen("kstore-mapped") && chosen("redb") && !chosen("kstore"));
+        assert!(is_named(&[], "kstore"));
+    }
+}
