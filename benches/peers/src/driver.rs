@@ -20,6 +20,8 @@ use crate::spread::{Spread, number, time};
 pub(crate) struct Plan {
     pub(crate) rows: Vec<&'static Row>,
     pub(crate) columns: Vec<Column>,
+    /// Why the peers that run in a JVM are not among them.
+    pub(crate) not_run: Option<String>,
     pub(crate) rounds: usize,
     pub(crate) quick: bool,
     /// A round that takes longer is killed.
@@ -45,6 +47,7 @@ pub(crate) struct Measured {
     pub(crate) quick: bool,
     /// Names of columns, and their terms.
     pub(crate) columns: Vec<(&'static str, Terms)>,
+    pub(crate) not_run: Option<String>,
     pub(crate) rows: Vec<MeasuredRow>,
 }
 
@@ -150,6 +153,7 @@ pub(crate) fn run(plan: &Plan, place: &Place, mut tell: impl FnMut(&Measured) ->
         rounds: plan.rounds,
         quick: plan.quick,
         columns: plan.columns.iter().map(|column| (column.name, column.terms)).collect(),
+        not_run: plan.not_run.clone(),
         rows: Vec::new(),
     };
     let begin = Instant::now();

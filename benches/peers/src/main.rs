@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand};
 mod cost;
 mod driver;
 mod figures;
+mod jvm;
 mod latency;
 mod peers;
 #[path = "../../work/place.rs"]
@@ -51,6 +52,9 @@ struct Options {
     /// Only the peers whose names contain one of these; the bare calls always run.
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
+    /// Without the peers that run in a JVM.
+    #[arg(long)]
+    no_jvm: bool,
     /// How many rounds of each peer are measured.
     #[arg(long)]
     rounds: Option<usize>,
@@ -94,9 +98,19 @@ fn all_rounds(options: &Options) -> Outcome<()> {
     let out = options.out.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers"));
     std::fs::create_dir_all(&out)?;
     let (rounds, limit_seconds) = if options.quick { (3, 120) } else { (5, 1_200) };
+    let mut columns = driver::own_columns(options.quick, &options.peers)?;
+    let mut not_run = None;
+    match if options.no_jvm { Ok(Vec::new()) } else { jvm::columns(options.quick, &options.peers) } {
+        Ok(more) => columns.extend(more),
+        Err(why) => {
+            writeln!(stderr(), "\n!!!\n!!! NOT RUN: Apache Kafka's log layer and Chronicle Queue: {why}\n!!!\n")?;
+            not_run = Some(why);
+        }
+    }
     let plan = Plan {
         rows: ROWS.iter().filter(|row| is_named(&options.rows, row.name)).collect(),
-        columns: driver::own_columns(options.quick, &options.peers)?,
+        columns,
+        not_run,
         rounds: options.rounds.unwrap_or(rounds).max(1),
         quick: options.quick,
         limit: Duration::from_secs(options.limit_seconds.unwrap_or(limit_seconds)),

@@ -176,7 +176,7 @@ impl Row {
         };
         let shape = match self.kind {
             Kind::Single if self.value_bytes < 1 << 10 => {
-                Shape { calls: pick(200_000, 4_000_000), latency_calls: pick(100_000, 1_000_000), ..one }
+                Shape { calls: pick(100_000, 4_000_000), latency_calls: pick(50_000, 1_000_000), ..one }
             }
             Kind::Single => Shape { calls: pick(50_000, 1_000_000), latency_calls: pick(50_000, 500_000), ..one },
             Kind::Batch => Shape { calls: pick(64 << 20, 1 << 30) / batch_bytes, ..one },

@@ -3,9 +3,12 @@
 //! The system counts the bytes of pages that were made dirty, also through a map, so that what is written twice counts
 //! twice; it does not know what a controller makes of them. It is no measure of what has reached the disk yet.
 
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+
+use nix::unistd::{Whence, lseek};
 
 /// The unit of `st_blocks`, whatever the file system's own is.
 const BLOCK_BYTES: u64 = 512;
@@ -33,11 +36,47 @@ pub(crate) fn stored_bytes(dir: &Path) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// Reads all files below a folder once, so that whoever reads them next finds them where the system keeps what was read
+/// lately. Holes, which some engines make by the gigabyte, are passed over. Returns how many bytes were read.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub(crate) fn read_once(dir: &Path) -> io::Result<u64> {
+    let mut chunk = vec![0; 1 << 20];
+    let mut sum = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        sum +=
+            if entry.file_type()?.is_dir() { read_once(&entry.path())? } else { read_data(&entry.path(), &mut chunk)? };
+    }
+    Ok(sum)
+}
+
+fn read_data(path: &Path, chunk: &mut [u8]) -> io::Result<u64> {
+    let file = File::open(path)?;
+    let (mut at, mut sum) = (0, 0);
+    // There is no more data where there is nowhere to go.
+    while let Ok(data) = lseek(&file, at, Whence::SeekData) {
+        at = lseek(&file, data, Whence::SeekHole)?;
+        let (mut from, to) = (data.cast_unsigned(), at.cast_unsigned());
+        while from < to {
+            let most = usize::try_from(to - from).unwrap_or(usize::MAX).min(chunk.len());
+            let read = file.read_at(&mut chunk[..most], from)? as u64;
+            if read == 0 {
+                break;
+            }
+            from += read;
+            sum += read;
+        }
+    }
+    Ok(sum)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
 
-    use super::{stored_bytes, written_bytes_in};
+    use super::{read_once, stored_bytes, written_bytes_in};
 
     #[test]
     fn the_counter_is_found_among_the_others() {
@@ -58,5 +97,7 @@ mod tests {
         written.sync_all().expect("a sync");
         let stored = stored_bytes(dir.path()).expect("both files");
         assert!((10_000..1 << 20).contains(&stored), "{stored}");
+        let read = read_once(dir.path()).expect("both files");
+        assert!((10_000..1 << 20).contains(&read), "{read}");
     }
 }

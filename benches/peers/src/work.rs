@@ -15,7 +15,7 @@ use crate::figures::{Figures, Written};
 use crate::latency::Latencies;
 use crate::peers::Peer;
 use crate::rows::{Kind, Shape};
-use crate::storage::{stored_bytes, written_bytes};
+use crate::storage::{read_once, stored_bytes, written_bytes};
 use crate::values::{Values, random_records};
 
 /// One round of a row.
@@ -131,6 +131,7 @@ fn append_durably<P: Peer>(peer: &P, shape: &Shape, values: &Values) -> Outcome<
 fn scan<P: Peer>(dir: &Path, shape: &Shape, values: &Values) -> Outcome<Figures> {
     let mut peer = P::open(dir, shape)?;
     peer.fill(shape, values)?;
+    read_once(dir)?;
     let mut found = None;
     let measured = Measured::of(|| {
         found = peer.scan()?;
@@ -147,6 +148,7 @@ fn scan<P: Peer>(dir: &Path, shape: &Shape, values: &Values) -> Outcome<Figures>
 fn lookup<P: Peer>(dir: &Path, shape: &Shape, values: &Values) -> Outcome<Figures> {
     let mut peer = P::open(dir, shape)?;
     peer.fill(shape, values)?;
+    read_once(dir)?;
     let asked: Vec<usize> = random_records(shape.calls).take(shape.reads).collect();
     // The first lookup may open what the others find open.
     let right = peer.lookup(0, |value| value == values.of(0))?;

@@ -73,6 +73,7 @@ fn json(measured: &Measured) -> Value {
         "file_system": measured.file_system,
         "rounds": measured.rounds,
         "quick": measured.quick,
+        "jvm_not_run": measured.not_run,
         "peers": measured.columns.iter().map(|(name, terms)| json!({
             "name": name,
             "used_as": terms.used_as,
@@ -138,6 +139,7 @@ pub(crate) mod tests {
             rounds: 2,
             quick: true,
             columns: names.map(|name| (name, PEERS[0].terms)).into(),
+            not_run: Some("mvn is missing".into()),
             rows: vec![row_of(cells)],
         }
     }

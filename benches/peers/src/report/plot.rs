@@ -10,7 +10,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::Outcome;
-use crate::driver::{Measured, MeasuredRow, wall_ns};
+use crate::driver::{Cell, Measured, MeasuredRow, wall_ns};
 use crate::figures::Figures;
 use crate::spread::{Spread, number, time};
 
@@ -22,22 +22,41 @@ const MARGIN: u32 = 60;
 const BARS_FROM: i32 = 190;
 const BARS_TO: i32 = 720;
 
+/// A column of the table.
+#[derive(Clone, Copy)]
+struct Peer {
+    name: &'static str,
+    at: usize,
+}
+
+impl Peer {
+    /// The bare calls are grey.
+    fn color(self) -> RGBColor {
+        if self.name == crate::peers::RAW {
+            return RGBColor(120, 120, 120);
+        }
+        let (red, green, blue) = Palette99::COLORS[self.at % Palette99::COLORS.len()];
+        RGBColor(red, green, blue)
+    }
+}
+
 /// Both plots of a row; that of latencies where some were measured.
 ///
 /// # Errors
 /// If they cannot be drawn or written.
 pub(super) fn write(measured: &Measured, row: &MeasuredRow, out: &Path) -> Outcome<()> {
-    let names = measured.columns.iter().map(|(name, _)| *name);
-    let done: Vec<(&str, &crate::driver::Cell)> =
-        names.zip(&row.cells).filter(|(_, cell)| cell.figures().next().is_some()).collect();
+    // The number of a column goes with it: a peer has one color in all plots.
+    let columns = measured.columns.iter().enumerate().map(|(at, (name, _))| Peer { name, at });
+    let done: Vec<(Peer, &Cell)> =
+        columns.zip(&row.cells).filter(|(_, cell)| cell.figures().next().is_some()).collect();
     if done.is_empty() {
         return Ok(());
     }
-    let times = done.iter().filter_map(|(name, cell)| Some((*name, cell.spread(|figures| Some(wall_ns(figures)))?)));
+    let times = done.iter().filter_map(|(peer, cell)| Some((*peer, cell.spread(|figures| Some(wall_ns(figures)))?)));
     bars(row.row.work, &times.collect::<Vec<_>>(), &out.join(format!("{}.svg", row.row.name)))?;
-    let lines: Vec<(&str, Vec<f64>)> = done
+    let lines: Vec<(Peer, Vec<f64>)> = done
         .iter()
-        .map(|(name, cell)| (*name, latencies(cell)))
+        .map(|(peer, cell)| (*peer, latencies(cell)))
         .filter(|(_, latencies)| !latencies.is_empty())
         .collect();
     if !lines.is_empty() {
@@ -47,7 +66,7 @@ pub(super) fn write(measured: &Measured, row: &MeasuredRow, out: &Path) -> Outco
 }
 
 /// The median of each percentile over the rounds, of the maximum the greatest.
-fn latencies(cell: &crate::driver::Cell) -> Vec<f64> {
+fn latencies(cell: &Cell) -> Vec<f64> {
     let of = |at: usize| cell.spread(move |figures: &Figures| Some(number(figures.latency_ns?.named().get(at)?.1)));
     (0..NAMES.len())
         .filter_map(|at| of(at).map(|spread| if at + 1 == NAMES.len() { spread.most } else { spread.median }))
@@ -63,7 +82,7 @@ fn decades(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     (10_f64.powf(least.log10().floor()), 10_f64.powf((most * 1.001).log10().ceil()))
 }
 
-fn bars(title: &str, times: &[(&str, Spread)], path: &Path) -> Outcome<()> {
+fn bars(title: &str, times: &[(Peer, Spread)], path: &Path) -> Outcome<()> {
     let count = u32::try_from(times.len())?;
     let root = SVGBackend::new(path, (WIDTH, count * ROW_HEIGHT + MARGIN)).into_drawing_area();
     root.fill(&WHITE)?;
@@ -71,7 +90,7 @@ fn bars(title: &str, times: &[(&str, Spread)], path: &Path) -> Outcome<()> {
         let side = if right { HPos::Right } else { HPos::Left };
         ("sans-serif", size).into_font().color(&BLACK).pos(Pos::new(side, VPos::Center))
     };
-    root.draw(&Text::new(format!("{title}: time, less is better"), (10, 20), ink(15, false)))?;
+    root.draw(&Text::new(format!("{title}: time, on a logarithmic scale"), (10, 20), ink(15, false)))?;
     let (from, to) = decades(times.iter().flat_map(|(_, spread)| [spread.least, spread.most]));
     let at = |ns: f64| {
         let share = (ns.max(from).log10() - from.log10()) / (to.log10() - from.log10());
@@ -84,10 +103,10 @@ fn bars(title: &str, times: &[(&str, Spread)], path: &Path) -> Outcome<()> {
         root.draw(&Text::new(time(decade), (at(decade) - 15, bottom + 10), ink(11, false)))?;
         decade *= 10.0;
     }
-    for (row, (name, spread)) in (0_i32..).zip(times) {
+    for (row, (peer, spread)) in (0_i32..).zip(times) {
         let middle = 40 + row * i32::try_from(ROW_HEIGHT)? + i32::try_from(ROW_HEIGHT)? / 2;
-        let color = color(name, usize::try_from(row)?);
-        root.draw(&Text::new(*name, (BARS_FROM - 10, middle), ink(13, true)))?;
+        let color = peer.color();
+        root.draw(&Text::new(peer.name, (BARS_FROM - 10, middle), ink(13, true)))?;
         root.draw(&Rectangle::new([(BARS_FROM, middle - 9), (at(spread.median), middle + 9)], color.filled()))?;
         root.draw(&PathElement::new(
             vec![(at(spread.least), middle), (at(spread.most), middle)],
@@ -99,7 +118,7 @@ fn bars(title: &str, times: &[(&str, Spread)], path: &Path) -> Outcome<()> {
     Ok(root.present()?)
 }
 
-fn curves(title: &str, lines: &[(&str, Vec<f64>)], path: &Path) -> Outcome<()> {
+fn curves(title: &str, lines: &[(Peer, Vec<f64>)], path: &Path) -> Outcome<()> {
     let root = SVGBackend::new(path, (WIDTH, 520)).into_drawing_area();
     root.fill(&WHITE)?;
     let (from, to) = decades(lines.iter().flat_map(|(_, latencies)| latencies.iter().copied()));
@@ -119,12 +138,12 @@ fn curves(title: &str, lines: &[(&str, Vec<f64>)], path: &Path) -> Outcome<()> {
         .y_label_formatter(&|ns| time(*ns))
         .light_line_style(WHITE)
         .draw()?;
-    for (at, (name, latencies)) in lines.iter().enumerate() {
-        let color = color(name, at);
+    for (peer, latencies) in lines {
+        let color = peer.color();
         let points = (0_u32..).map(f64::from).zip(latencies.iter().copied());
         chart
             .draw_series(LineSeries::new(points, color.stroke_width(2)))?
-            .label(*name)
+            .label(peer.name)
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color.stroke_width(2)));
     }
     let place = SeriesLabelPosition::UpperLeft;
@@ -135,15 +154,6 @@ fn curves(title: &str, lines: &[(&str, Vec<f64>)], path: &Path) -> Outcome<()> {
         .border_style(BLACK.mix(0.3))
         .draw()?;
     Ok(root.present()?)
-}
-
-/// One color a peer, the bare calls in grey.
-fn color(name: &str, at: usize) -> RGBColor {
-    if name == crate::peers::RAW {
-        return RGBColor(120, 120, 120);
-    }
-    let (red, green, blue) = Palette99::COLORS[at % Palette99::COLORS.len()];
-    RGBColor(red, green, blue)
 }
 
 /// The whole number that is nearest: coordinates are small.

@@ -25,6 +25,9 @@ fn put(page: &mut String, measured: &Measured) -> std::fmt::Result {
         "How many times as fast as the bare system calls of the same round: median of the rounds, above 1 is faster.\n"
     )?;
     put_ratios(page, measured)?;
+    if let Some(why) = &measured.not_run {
+        writeln!(page, "\nNOT RUN: Apache Kafka's log layer and Chronicle Queue ({why}).")?;
+    }
     for row in &measured.rows {
         put_row(page, measured, row)?;
     }
@@ -165,6 +168,7 @@ mod tests {
         assert!(page.contains("| append, one 100-byte record a call | 1.05 µs | 2.00 | 0.500 | – |"), "{page}");
         assert!(page.contains("frail: 1 of 2 rounds failed: it broke."), "{page}");
         assert!(page.contains("unwilling: – (it cannot)."), "{page}");
+        assert!(page.contains("NOT RUN: Apache Kafka's log layer and Chronicle Queue (mvn is missing)."), "{page}");
         let line = "| fast | 2.00 (2.00 – 2.00) | 525 ns (500 ns – 550 ns) | 262 ns | 2000 | 10.0 ns | \
                     20.0 ns / 30.0 ns / 40.0 ns | 5.00 ms | 2.50 / 1.50 |";
         assert!(page.contains(line), "{page}");
