@@ -141,6 +141,8 @@ const DURABLE: Row = Row {
 
 /// A log that is filled rolls so often in a round.
 const SEGMENTS: usize = 4;
+/// Records that are synced one by one are few: all of them fit one segment of a size that anybody would choose.
+const DURABLE_SEGMENT_BYTES: usize = 64 << 20;
 /// A log that is opened has so many segments.
 const OPENED_SEGMENTS: usize = 32;
 
@@ -185,8 +187,12 @@ impl Row {
             Kind::Lookup => Shape { calls: pick(16 << 10, 256 << 10), reads: pick(20_000, 200_000), ..one },
             Kind::Reopen => Shape { calls: pick(32 << 10, 512 << 10), reads: pick(5, 20), ..one },
         };
-        let segments = if self.kind == Kind::Reopen { OPENED_SEGMENTS } else { SEGMENTS };
-        Ok(Shape { segment_bytes: shape.payload_bytes() / segments, ..shape })
+        let segment_bytes = match self.kind {
+            Kind::Reopen => shape.payload_bytes() / OPENED_SEGMENTS,
+            Kind::Durable => DURABLE_SEGMENT_BYTES,
+            _ => shape.payload_bytes() / SEGMENTS,
+        };
+        Ok(Shape { segment_bytes, ..shape })
     }
 }
 

@@ -89,6 +89,12 @@ mod tests {
     }
 
     #[test]
+    fn values_are_what_the_other_language_makes_of_the_same_numbers() {
+        // As `Values.java` has it, and checks before each round.
+        assert_eq!(Values::new(100).sum(POOL).digest, 9_881_501_287_277_364_488);
+    }
+
+    #[test]
     fn a_record_that_is_missing_or_changed_or_out_of_place_changes_the_sum() {
         let values = Values::new(100);
         let sum_of = |records: &[usize]| {

@@ -231,3 +231,6 @@ impl Measured {
 fn minor_faults() -> Outcome<u64> {
     Ok(u64::try_from(getrusage(UsageWho::RUSAGE_SELF)?.minor_page_faults())?)
 }
+
+#[cfg(test)]
+mod tests;

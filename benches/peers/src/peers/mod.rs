@@ -10,13 +10,19 @@ use crate::Outcome;
 use crate::rows::{Row, Shape};
 use crate::values::{Sum, Values};
 
+#[cfg(feature = "engines")]
 mod commitlog;
+#[cfg(feature = "engines")]
 mod fjall;
 mod kstore;
+#[cfg(feature = "engines")]
 mod okaywal;
+#[cfg(feature = "engines")]
 mod raft_engine;
 mod raw;
+#[cfg(feature = "engines")]
 mod redb;
+#[cfg(feature = "engines")]
 mod walrus;
 
 /// What an engine promises, and what it does for it.
@@ -132,11 +138,17 @@ pub(crate) const PEERS: &[Entry] = &[
     kstore::WRITE,
     kstore::PREALLOCATED,
     kstore::MAPPED,
+    #[cfg(feature = "engines")]
     commitlog::ENTRY,
+    #[cfg(feature = "engines")]
     okaywal::ENTRY,
+    #[cfg(feature = "engines")]
     raft_engine::ENTRY,
+    #[cfg(feature = "engines")]
     walrus::ENTRY,
+    #[cfg(feature = "engines")]
     redb::ENTRY,
+    #[cfg(feature = "engines")]
     fjall::ENTRY,
 ];
 

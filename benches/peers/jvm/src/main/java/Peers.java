@@ -29,6 +29,7 @@ public final class Peers {
 
     public static void main(String[] words) throws Exception {
         endWithWhoeverWaits();
+        Values.check();
         Peer.Opening opening = switch (words[0]) {
             case "kafka-log" -> KafkaPeer::new;
             case "chronicle-queue" -> ChroniclePeer::new;

@@ -26,6 +26,10 @@ final class Sum {
         digest = Long.rotateLeft(digest, 5) ^ first ^ Long.rotateLeft(last, 1);
     }
 
+    long digest() {
+        return digest;
+    }
+
     boolean is(Sum other) {
         return records == other.records && bytes == other.bytes && digest == other.digest;
     }

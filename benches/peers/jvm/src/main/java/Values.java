@@ -4,6 +4,7 @@ import java.nio.ByteOrder;
 /** The values of records: the same bytes for the same number as on the Rust side. */
 final class Values {
     static final int POOL = 512;
+    private static final long POOL_DIGEST = Long.parseUnsignedLong("9881501287277364488");
     private final byte[][] values;
 
     Values(int valueBytes) {
@@ -13,6 +14,14 @@ final class Values {
         values = new byte[POOL][valueBytes];
         pool.flip();
         for (byte[] value : values) pool.get(value);
+    }
+
+    /** That these are the values of the Rust side: a test there has the same number. */
+    static void check() {
+        Sum sum = new Sum();
+        Values values = new Values(100);
+        for (int record = 0; record < POOL; record++) sum.add(values.of(record));
+        if (sum.digest() != POOL_DIGEST) throw new IllegalStateException("other values than those of the Rust side: " + sum);
     }
 
     byte[] of(int record) {
