@@ -11,8 +11,8 @@ use std::time::Duration;
 use kstore::{AppendOptions, Compression, Log, LogConfig, Offset, Record, Timestamp, Worker, WriteMode};
 
 use crate::agreement::Said;
+use crate::dice::Dice;
 use crate::judge::Judge;
-use crate::killed::Draw;
 use crate::place::{FIRST_TIME, Place, config, fill, inside_a_batch, open};
 use crate::site::place_of_child;
 
@@ -175,9 +175,9 @@ fn kafka_and_kstore_go_on_with_what_the_other_was_killed_over() {
     let place = Place::new();
     let mut kept = Vec::new();
     for round in 0..ROUNDS {
-        let mut draw = Draw::of_round(round);
+        let mut dice = Dice::new(round);
         let writer = Judge::start().expect("there was one");
-        let pause = Duration::from_micros(draw.below(60_000));
+        let pause = Duration::from_micros(dice.below(60_000));
         let shutdown = if round == 0 { "clean" } else { "unclean" };
         let epoch = i32::try_from(round * 3).expect("small");
         writer.append_and_be_killed(&place.dir(), shutdown, epoch, pause);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use kstore::{Compression, Log, Offset, OnDamage, Timestamp, WriteMode};
 
 use crate::agreement::Said;
+use crate::dice::Dice;
 use crate::judge::Judge;
 use crate::place::{CODECS, FIRST_TIME, Place, append, config, open};
 use crate::site::place_of_child;
@@ -19,23 +20,6 @@ const ROUNDS: u64 = 20;
 /// Names the child's test, and tells it what to draw.
 const CHILD: &str = "killed::the_process_that_is_killed";
 const CHILD_ROUND: &str = "KSTORE_TEST_ROUND";
-
-/// A small generator of its own, so that a round can be had again by its number.
-#[derive(Debug)]
-pub(crate) struct Draw(u64);
-
-impl Draw {
-    pub(crate) fn of_round(round: u64) -> Draw {
-        Draw((round + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-}
 
 pub(crate) fn config_of(round: u64) -> kstore::LogConfig {
     let codec = CODECS[usize::try_from(round).expect("small") % CODECS.len()];
@@ -50,31 +34,31 @@ fn the_process_that_is_killed() {
     let Some(dir) = place_of_child() else { return };
     let round = std::env::var(CHILD_ROUND).expect("a round").parse().expect("a number");
     let log = open(&dir, config_of(round));
-    let mut draw = Draw::of_round(round);
+    let mut dice = Dice::new(round);
     println!("\nready");
     let mut epoch = log.latest_leader_epoch().unwrap_or(0);
     loop {
-        step(&log, &mut draw, &mut epoch);
+        step(&log, &mut dice, &mut epoch);
     }
 }
 
 /// Something that changes the log.
-pub(crate) fn step(log: &Log, draw: &mut Draw, epoch: &mut i32) {
+pub(crate) fn step(log: &Log, dice: &mut Dice, epoch: &mut i32) {
     let (start, end) = (log.log_start_offset().value(), log.log_end_offset().value());
-    let near_the_end = Offset::new(end - draw.below((end - start).min(60) + 1));
-    match draw.below(24) {
+    let near_the_end = Offset::new(end - dice.below((end - start).min(60) + 1));
+    match dice.below(24) {
         0 => drop(log.roll().expect("a roll")),
         1 | 2 => log.truncate_to(near_the_end).expect("a truncation"),
         3 => drop(log.truncate_to_batch(near_the_end).expect("a truncation")),
         4 => drop(log.delete_records_before(Offset::new(start + (end - start) / 3)).expect("a deletion")),
         5 => drop(log.delete_old_segments(Timestamp::from_millis(FIRST_TIME)).expect("a deletion")),
-        6 if draw.below(4) == 0 => log.reset_to(Offset::new(end + draw.below(9))).expect("a beginning"),
+        6 if dice.below(4) == 0 => log.reset_to(Offset::new(end + dice.below(9))).expect("a beginning"),
         7 => drop(log.sync().expect("a sync")),
         8 => *epoch += 1,
         9 => log.cursor("one").expect("a cursor").commit(near_the_end).expect("a commit"),
         _ => {
-            for _ in 0..draw.below(9) {
-                append(log, draw.below(500), *epoch);
+            for _ in 0..dice.below(9) {
+                append(log, dice.below(500), *epoch);
             }
         }
     }
@@ -92,7 +76,7 @@ fn run_and_kill(dir: &Path, round: u64) {
     let said = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut lines = said.lines().map_while(Result::ok);
     assert!(lines.any(|line| line == "ready"), "round {round}: the child ended by itself");
-    std::thread::sleep(Duration::from_micros(Draw::of_round(round).below(200_000)));
+    std::thread::sleep(Duration::from_micros(Dice::new(round).below(200_000)));
     child.kill().expect("it still runs");
     let output = child.wait_with_output().expect("it was killed");
     let complaint = String::from_utf8_lossy(&output.stderr);

@@ -7,6 +7,9 @@
 #![allow(clippy::disallowed_methods, reason = "the seam is for the engine; this is about Kafka")]
 #![allow(dead_code, reason = "each test takes what it needs of the shared support")]
 
+#[allow(dead_code, reason = "rounds are had again by their number, not by a seed")]
+#[path = "../support/dice.rs"]
+mod dice;
 #[path = "../support/golden.rs"]
 mod golden;
 #[path = "../support/site.rs"]

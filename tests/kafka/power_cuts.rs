@@ -6,8 +6,9 @@
 use kstore::{Log, LogConfig, SimulatedDisk, Worker, WriteMode};
 
 use crate::agreement::Said;
+use crate::dice::Dice;
 use crate::judge::Judge;
-use crate::killed::{Draw, config_of, step};
+use crate::killed::{config_of, step};
 use crate::place::Place;
 
 const CUTS: u64 = 40;
@@ -38,10 +39,10 @@ fn kafka_reads_what_kstore_recovers_after_a_power_cut() {
     for seed in 0..CUTS {
         let disk = SimulatedDisk::new(seed);
         let log = disk.open(DIR, config(seed)).expect("an empty directory");
-        let mut draw = Draw::of_round(seed);
+        let mut dice = Dice::new(seed);
         let mut epoch = 0;
-        for _ in 0..20 + draw.below(60) {
-            step(&log, &mut draw, &mut epoch);
+        for _ in 0..20 + dice.below(60) {
+            step(&log, &mut dice, &mut epoch);
         }
         let (promised, end) = (synced(&log), log.log_end_offset());
         let after = disk.cut_power();

@@ -110,6 +110,19 @@ pub(super) fn bases(log: &Log) -> Vec<u64> {
     log.segments().expect("segments").iter().map(|segment| segment.base_offset.value()).collect()
 }
 
+/// How far into its batch a byte of a `.log` file stands.
+pub(in crate::log) fn place_in_batch(bytes: &[u8], at: usize) -> usize {
+    let mut start = 0;
+    loop {
+        let length = u32::from_be_bytes(*bytes[start + 8..].first_chunk().expect("a header"));
+        let next = start + 12 + usize::try_from(length).expect("a small batch");
+        if at < next {
+            return at - start;
+        }
+        start = next;
+    }
+}
+
 /// The `.log` files with records of which a power cut could take a byte or the name.
 pub(super) fn at_risk(disk: &SimDisk, log: &Log) -> Vec<(String, Risk)> {
     // Of a segment without records nothing was promised.

@@ -1,7 +1,7 @@
 //! Tests of a whole log, on the simulated disk.
 
 mod at_risk;
-mod bench;
+pub(super) mod bench;
 mod callbacks;
 mod cap;
 mod damage;

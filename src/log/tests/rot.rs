@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::bench::{DIR, append, at, disk, log_path, number, opened, small};
+use super::bench::{DIR, append, at, disk, log_path, number, opened, place_in_batch, small};
 use super::properties::{files, open, twin};
 use super::truncation::{fill_threes, threes};
 use super::ways::{WRITE_MODES, expect_mode, in_mode};
@@ -160,19 +160,6 @@ fn logs(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     }
     logs.retain(|_, bytes| !bytes.is_empty());
     logs
-}
-
-/// How far into its batch a byte stands.
-fn place_in_batch(bytes: &[u8], at: usize) -> usize {
-    let mut start = 0;
-    loop {
-        let length = u32::from_be_bytes(*bytes[start + 8..].first_chunk().expect("a header"));
-        let next = start + 12 + usize::try_from(length).expect("a small batch");
-        if at < next {
-            return at - start;
-        }
-        start = next;
-    }
 }
 
 // Story: a flipped bit in the last offset delta of a batch put its end above the log end; a reader that was to skip

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fs::sim::CrashStrength;
+use crate::log::tests::bench::place_in_batch;
 use crate::record::HEADER_BYTES;
 
 /// Where the leader epoch stands in a batch; its first byte has the sign.
@@ -60,19 +61,6 @@ fn every_bit_of_every_log_is_covered_but_the_sign_of_the_last_leader_epoch() {
 /// Whether the byte belongs to the leader epoch of a batch.
 fn epoch(bytes: &[u8], at: usize) -> bool {
     (LEADER_EPOCH_AT..LEADER_EPOCH_AT + 4).contains(&place_in_batch(bytes, at))
-}
-
-/// How far behind the beginning of its batch a byte lies.
-fn place_in_batch(bytes: &[u8], at: usize) -> usize {
-    let mut start = 0;
-    loop {
-        let length = u32::from_be_bytes(*bytes[start + 8..].first_chunk().expect("a header"));
-        let next = start + 12 + usize::try_from(length).expect("a small batch");
-        if at < next {
-            return at - start;
-        }
-        start = next;
-    }
 }
 
 // Rows 91, 348.
