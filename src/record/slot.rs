@@ -88,7 +88,8 @@ pub(super) struct RawRecord {
 pub(super) fn parse_plain_record(region: &[u8], at: usize) -> Option<RawRecord> {
     let mut head = Window::<HEAD_BYTES>::at(region, at)?;
     let length = plain_length(head.take()?)?;
-    let body_at = at + head.taken;
+    // Where the next record begins follows from this one's length alone, so that it need not wait for the rest.
+    let end = at + head.taken + length;
     // The attributes.
     head.byte();
     let timestamp_delta = unzigzag32(head.take()?).into();
@@ -100,10 +101,10 @@ pub(super) fn parse_plain_record(region: &[u8], at: usize) -> Option<RawRecord> 
     let value = plain_length(rest.take()?);
     at += rest.taken;
     let value = take_plain(&mut at, value)?;
-    if region.get(at) != Some(&0) || at + 1 != body_at + length {
+    if at + 1 != end || region.get(at) != Some(&0) {
         return None;
     }
-    Some(RawRecord { timestamp_delta, offset_delta, key, value, headers: Span::EMPTY, header_count: 0, end: at + 1 })
+    Some(RawRecord { timestamp_delta, offset_delta, key, value, headers: Span::EMPTY, header_count: 0, end })
 }
 
 /// The record's length, its attributes, two deltas and the key's length, all as long as they may be, and some more.
