@@ -22,6 +22,9 @@ const GROWTH_FACTOR: usize = 3;
 /// The place of a record takes this times its smallest size.
 const SLOT_FACTOR: usize = 8;
 
+/// What it takes to count who holds the bytes of a batch.
+const OWNERS_BYTES: usize = 64;
+
 /// Decodes the bytes as record batches, to the last record of each, as they are and with right checksums.
 pub fn batch(bytes: &[u8], meter: Meter) {
     let mut mended = bytes.to_vec();
@@ -47,7 +50,7 @@ pub(super) fn decode(bytes: &[u8], header: &BatchHeader, meter: Meter) {
     let for_codec = if is_compressed {
         DECODER_BYTES + FIRST_ROOM_FACTOR * bytes.len() + GROWTH_FACTOR * UNFOLDED_BYTES
     } else {
-        0
+        OWNERS_BYTES
     };
     let Ok(batch) = meter.within(for_codec, || DecodedBatch::decode(owned, LIMITS)) else { return };
     let borrowed: Vec<_> = batch.records().collect();

@@ -144,6 +144,20 @@ fn a_shorter_copy_whose_name_could_not_be_synced_has_it_renewed_by_the_next_reop
 }
 
 #[test]
+fn a_sync_that_failed_leaves_no_claim_of_what_it_was_to_make_durable() {
+    let disk = disk();
+    let log = opened(&disk, large());
+    fill(&log, 0..3);
+    fail_sync(&disk);
+    log.sync().expect_err("the disk refused it");
+    // All that was written to the state reaches the disk; the records never do.
+    let after = disk.crash_keeping(CrashStrength::Strict, |_, options| options - 1);
+    let log = opened(&after, large());
+    assert_eq!((log.recovery_report().damage, values(&log)), (Vec::new(), Vec::new()));
+    append(&log, 0).expect("a log that lost nothing that it had promised takes appends");
+}
+
+#[test]
 fn a_failed_sync_of_the_directory_fails_the_log_and_the_name_is_renewed() {
     let disk = disk();
     let log = opened(&disk, small());

@@ -49,6 +49,18 @@ fn the_first_batch_is_written_and_those_behind_it_are_stored_without_a_call() {
     assert_eq!(place.log(0), all);
 }
 
+// A file that is merely longer has no room, and a store into it on a full disk ends the process (rule 21).
+#[test]
+fn the_room_of_a_window_is_allocated_before_it_is_mapped() {
+    let place = Place::new();
+    let mut writer = place.create(0, mapped(1));
+    append(&mut writer, &[batch(0, &[0, 1])]);
+    place.disk.set_tracing(true);
+    lay_window(&mut writer);
+    let calls: Vec<CallKind> = place.disk.trace().iter().map(|entry| entry.call).collect();
+    assert_eq!(calls, [CallKind::Allocate, CallKind::SharesBlocks, CallKind::MapWindow, CallKind::PopulateWindow]);
+}
+
 #[test]
 fn what_does_not_fit_the_window_or_is_large_is_written_to_the_same_place() {
     let place = Place::new();
