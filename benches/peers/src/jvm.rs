@@ -66,6 +66,11 @@ fn warm_seconds(quick: bool) -> u32 {
     if quick { 2 } else { 15 }
 }
 
+/// The names of all of them.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    PEERS.iter().map(|peer| peer.name)
+}
+
 /// The columns among those names.
 ///
 /// # Errors
@@ -104,6 +109,7 @@ fn words(shape: &Shape) -> Vec<String> {
 }
 
 fn build() -> Result<PathBuf, String> {
+    eprintln!("building what runs in a JVM");
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("jvm/pom.xml");
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers-jvm");
     Command::new("java").arg("-version").output().map_err(|error| format!("java: {error}"))?;

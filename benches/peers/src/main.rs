@@ -91,33 +91,13 @@ fn main() -> Outcome<()> {
 }
 
 fn all_rounds(options: &Options) -> Outcome<()> {
+    let plan = plan(options)?;
     let place = Place::below(options.dir.clone())?;
     if place.is_in_memory() {
         writeln!(stderr(), "warning: {} is no disk; name a folder with --dir", place.file_system())?;
     }
     let out = options.out.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers"));
     std::fs::create_dir_all(&out)?;
-    let (rounds, limit_seconds) = if options.quick { (3, 120) } else { (5, 1_200) };
-    let mut columns = driver::own_columns(options.quick, &options.peers)?;
-    let mut not_run = None;
-    match if options.no_jvm { Ok(Vec::new()) } else { jvm::columns(options.quick, &options.peers) } {
-        Ok(more) => columns.extend(more),
-        Err(why) => {
-            writeln!(stderr(), "\n!!!\n!!! NOT RUN: Apache Kafka's log layer and Chronicle Queue: {why}\n!!!\n")?;
-            not_run = Some(why);
-        }
-    }
-    let plan = Plan {
-        rows: ROWS.iter().filter(|row| is_named(&options.rows, row.name)).collect(),
-        columns,
-        not_run,
-        rounds: options.rounds.unwrap_or(rounds).max(1),
-        quick: options.quick,
-        limit: Duration::from_secs(options.limit_seconds.unwrap_or(limit_seconds)),
-    };
-    if plan.rows.is_empty() {
-        return Err("no row has such a name".into());
-    }
     let measured = driver::run(&plan, &place, |measured| report::write(measured, &out))?;
     writeln!(stdout(), "{}", report::markdown(&measured))?;
     writeln!(stderr(), "written to {}", out.display())?;
@@ -129,6 +109,38 @@ fn all_rounds(options: &Options) -> Outcome<()> {
         writeln!(stderr(), "failed: {failure}")?;
     }
     Err(format!("{} rounds failed", failures.len()).into())
+}
+
+/// What the options ask for. It builds what runs in a JVM, or says loudly why that does not run.
+fn plan(options: &Options) -> Outcome<Plan> {
+    let rows: Vec<_> = ROWS.iter().filter(|row| is_named(&options.rows, row.name)).collect();
+    if rows.is_empty() {
+        let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        return Err(format!("no row has such a name; there are {}", known.join(", ")).into());
+    }
+    let known: Vec<&str> = peers::PEERS.iter().map(|peer| peer.name).chain(jvm::names()).collect();
+    if let Some(part) = options.peers.iter().find(|part| !known.iter().any(|name| name.contains(part.as_str()))) {
+        return Err(format!("no peer is named {part}; there are {}", known.join(", ")).into());
+    }
+    let mut columns = driver::own_columns(options.quick, &options.peers)?;
+    let more = if options.no_jvm { Ok(Vec::new()) } else { jvm::columns(options.quick, &options.peers) };
+    let mut not_run = None;
+    match more {
+        Ok(more) => columns.extend(more),
+        Err(why) => {
+            writeln!(stderr(), "\n!!!\n!!! NOT RUN: Apache Kafka's log layer and Chronicle Queue: {why}\n!!!\n")?;
+            not_run = Some(why);
+        }
+    }
+    let (rounds, limit_seconds) = if options.quick { (3, 120) } else { (5, 1_200) };
+    Ok(Plan {
+        rows,
+        columns,
+        not_run,
+        rounds: options.rounds.unwrap_or(rounds).max(1),
+        quick: options.quick,
+        limit: Duration::from_secs(options.limit_seconds.unwrap_or(limit_seconds)),
+    })
 }
 
 /// Whether a name contains one of the parts, if there are any.
@@ -150,12 +162,26 @@ fn one_round(peer: &str, row: &str, dir: &std::path::Path, quick: bool) -> Outco
 
 #[cfg(test)]
 mod tests {
-    use super::{Options, is_named};
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
+
+    use super::{Options, is_named, plan};
 
     #[test]
     fn the_options_are_sound() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn a_row_or_a_peer_that_nobody_knows_is_refused() {
+        for wrong in [["peers", "--rows", "no_such_row"], ["peers", "--peers", "kstore,no-such-peer"]] {
+            let options = Options::parse_from(wrong);
+            let refused = plan(&options).err().expect("it is unknown").to_string();
+            assert!(refused.contains("there are"), "{refused}");
+        }
+        let options = Options::parse_from(["peers", "--no-jvm", "--peers", "kstore-mapped", "--rows", "scan,lookup"]);
+        let plan = plan(&options).expect("both are known");
+        assert_eq!(plan.columns.iter().map(|column| column.name).collect::<Vec<_>>(), ["raw", "kstore-mapped"]);
+        assert_eq!(plan.rows.len(), 2);
     }
 
     #[test]
