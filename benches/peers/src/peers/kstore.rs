@@ -42,7 +42,7 @@ pub(super) const PREALLOCATED: Entry = Entry {
 pub(super) const MAPPED: Entry = Entry {
     name: "kstore-mapped",
     terms: Terms {
-        used_as: "`WriteMode::Mapped`, with a segment's worker; batches larger than its window go by `pwrite`",
+        used_as: "`WriteMode::Mapped`, whose worker makes room ahead; batches larger than its window go by `pwrite`",
         durable_append: "none with `Always`; `sync_to` waits for the disk",
         copies: "one: encoded into the mapped file",
         ..TERMS

@@ -25,6 +25,9 @@ fn put(page: &mut String, measured: &Measured) -> std::fmt::Result {
         "How many times as fast as the bare system calls of the same round: median of the rounds, above 1 is faster.\n"
     )?;
     put_ratios(page, measured)?;
+    if cfg!(debug_assertions) {
+        writeln!(page, "\nBuilt without optimization: the figures mean nothing.")?;
+    }
     if let Some(why) = &measured.not_run {
         writeln!(page, "\nNOT RUN: Apache Kafka's log layer and Chronicle Queue ({why}).")?;
     }
