@@ -177,6 +177,11 @@ fn run_row(plan: &Plan, place: &Place, row: &'static Row) -> Outcome<MeasuredRow
     let cell = |column: &Column| (column.refuses)(row).map_or_else(|| Cell::Rounds(Vec::new()), Cell::Refused);
     let mut cells: Vec<Cell> = plan.columns.iter().map(cell).collect();
     for round in 0..plan.rounds {
+        // The bare calls are what all others are compared with, and what the one before them left behind, the largest of
+        // all, should not be theirs to pay for: a round of them that does not count meets it.
+        if let Some(bare) = plan.columns.first() {
+            drop(run_round(plan, place, bare, row, &shape));
+        }
         for (column, cell) in plan.columns.iter().zip(&mut cells) {
             let Cell::Rounds(rounds) = cell else { continue };
             let result = run_round(plan, place, column, row, &shape);

@@ -16,7 +16,7 @@ record Shape(String kind, int valueBytes, int batchRecords, int encodedBytes, in
     Shape small(int bytes, int durableCalls) {
         int most = kind.equals("durable") ? durableCalls : Math.max(1, bytes / (valueBytes * batchRecords));
         int fewer = Math.min(calls, most);
-        int segment = Math.max(valueBytes + 1, (int) ((long) segmentBytes * fewer / calls));
+        int segment = Math.max(4 * valueBytes * batchRecords, (int) ((long) segmentBytes * fewer / calls));
         return new Shape(kind, valueBytes, batchRecords, encodedBytes, fewer, Math.min(latencyCalls, fewer), threads, segment,
             Math.min(reads, kind.equals("reopen") ? 3 : 20_000));
     }
