@@ -13,8 +13,11 @@ use std::time::Duration;
 
 use clap::Parser;
 
+#[path = "work/digits.rs"]
+mod digits;
 mod work;
 
+use digits::digits;
 use work::{Cost, Outcome, Place, ROWS, Row, Scale, Work, latencies};
 
 /// Measures kstore against bare system calls and prints a table in Markdown.
@@ -252,17 +255,5 @@ fn time(ns: f64) -> String {
         ns if ns < 1e3 => format!("{} ns", digits(ns)),
         ns if ns < 1e6 => format!("{} µs", digits(ns / 1e3)),
         ns => format!("{} ms", digits(ns / 1e6)),
-    }
-}
-
-/// Three digits that count.
-fn digits(number: f64) -> String {
-    match number {
-        0.0 => "0".into(),
-        number if number < 0.001 => "< 0.001".into(),
-        number if number < 1.0 => format!("{number:.3}"),
-        number if number < 10.0 => format!("{number:.2}"),
-        number if number < 100.0 => format!("{number:.1}"),
-        number => format!("{number:.0}"),
     }
 }

@@ -17,6 +17,8 @@ use clap::{Parser, Subcommand};
 
 #[path = "../../work/cost.rs"]
 mod cost;
+#[path = "../../work/digits.rs"]
+mod digits;
 mod driver;
 mod figures;
 mod jvm;

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::digits::digits;
+
 /// The figures of several rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
@@ -37,21 +39,10 @@ pub(crate) fn time(ns: f64) -> String {
     }
 }
 
-/// Three digits that count.
-pub(crate) fn digits(number: f64) -> String {
-    match number {
-        0.0 => "0".into(),
-        number if number < 0.001 => "< 0.001".into(),
-        number if number < 1.0 => format!("{number:.3}"),
-        number if number < 10.0 => format!("{number:.2}"),
-        number if number < 100.0 => format!("{number:.1}"),
-        number => format!("{number:.0}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Spread, digits, number, time};
+    use super::{Spread, number, time};
+    use crate::digits::digits;
 
     #[test]
     fn the_median_is_the_middle_one_or_between_the_two() {

@@ -4,10 +4,11 @@
 use std::fmt::Write;
 
 use super::{calls, counted_bytes, cpu_ns, machine, stored_bytes};
+use crate::digits::digits;
 use crate::driver::{Cell, Measured, MeasuredRow, wall_ns};
 use crate::figures::Figures;
 use crate::latency::Percentiles;
-use crate::spread::{Spread, digits, number, time};
+use crate::spread::{Spread, number, time};
 
 /// The whole page.
 pub(crate) fn markdown(measured: &Measured) -> String {
