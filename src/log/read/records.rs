@@ -64,7 +64,8 @@ impl Records {
         self.current.as_ref().map(|current| Ok(current.borrowed(slot)))
     }
 
-    /// The next record, if it is one of the usual kind in the present batch; else nothing changes.
+    /// The next record, if it is one of the usual kind in the present batch; else nothing changes. Who asks for a record
+    /// asks this first and by itself: as one answer with [`Records::search_slot`]'s, a record took half as long again.
     #[inline(always)]
     fn next_plain_slot(&mut self) -> Option<Slot> {
         self.current.as_mut()?.next_plain_slot(self.end)
