@@ -101,10 +101,10 @@ pub enum WriteMode {
     /// Positioned writes into room that was allocated ahead, so that a sync need not write a new length: faster
     /// durable appends. The room behind the log end is cut off at the roll and at close.
     Preallocated,
-    /// Small appends are stored into a map of room that the worker allocated, mapped and touched ahead of time: no system
-    /// call, and as safe against the end of the process as a write. What does not fit the map at hand, and what is large,
-    /// goes by a positioned write to the same place; no append waits for the worker. Durable is what a sync covers, as
-    /// ever.
+    /// Small appends are stored into a map of room that a second thread of the log allocated, mapped and touched ahead of
+    /// time: no system call, and as safe against the end of the process as a write. What does not fit the map at hand, and
+    /// what is large, goes by a positioned write to the same place; no append waits for that thread. Durable is what a sync
+    /// covers, as ever.
     ///
     /// What is stored takes its time from the kernel's last tick, some 4 ms ago at most: reading the clock to the
     /// nanosecond would cost as much as the store.
@@ -148,7 +148,8 @@ pub enum NotMapped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Worker {
-    /// A thread of the log's own, started when there is something to do and joined by `close`.
+    /// A thread of the log's own, started when there is something to do and joined by `close`; a second one, that makes
+    /// windows and nothing else, under [`WriteMode::Mapped`].
     #[default]
     Thread,
     /// Nobody, but in `Log::run_once`, which the caller promises to call: nothing else happens in the background.

@@ -72,7 +72,7 @@ impl Shared {
         drop(writer);
         drop(wake);
         if wants_window {
-            self.order_window();
+            self.order_windows();
         }
         if rolled {
             self.order_sealed_sync();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `open/` | claim a directory, judge its names, recover its segments; the same judgement in memory, for readers without a lock |
 //! | `shared`, `writer` | what all handles share; what stands under the writer mutex |
-//! | `append`, `durability`, `worker` | append and roll; group commit; the background |
+//! | `append`, `durability`, `worker`, `windows` | append and roll; group commit; the background; windows for the mapped tail |
 //! | `epochs`, `follower` | leader epochs; appending what a leader wrote |
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards, and finding by time |
 //! | `wake`, `watermark` | waking readers that wait; the high watermark |
@@ -50,6 +50,7 @@ mod simulated;
 mod truncate;
 mod wake;
 mod watermark;
+mod windows;
 mod worker;
 mod writer;
 

@@ -22,6 +22,7 @@ use super::durability::Durability;
 use super::open::load::{Loader, Readable};
 use super::open::{self, DirectoryLocks};
 use super::report::Stats;
+use super::windows::WindowMaker;
 use super::worker::WorkerControl;
 use super::writer::Writer;
 
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) writer: Mutex<Writer>,
     pub(super) durability: Durability,
     pub(super) worker: WorkerControl,
+    pub(super) windows: WindowMaker,
     pub(super) counters: Counters,
     pub(super) cursors: Cursors,
     pub(super) deletion: Mutex<Deletion>,
@@ -109,6 +111,7 @@ impl Shared {
             writer: Mutex::new(writer),
             durability: Durability::default(),
             worker: WorkerControl::default(),
+            windows: WindowMaker::default(),
             counters: Counters::default(),
             deletion: Mutex::new(deletion),
             doomed_bytes: AtomicU64::new(0),
@@ -182,6 +185,7 @@ impl Shared {
             return Ok(());
         }
         self.worker.stop();
+        self.windows.stop();
         // Before the log itself, for what was appended with a commit must not outlive it.
         let commits = self.sync_cursors();
         // Held to the end: no deletion may touch a file once the directory is somebody else's.

@@ -1,5 +1,4 @@
-//! What is done in the background: interval syncs, syncs of sealed segments, windows for the mapped tail, deletions, and
-//! callbacks.
+//! What is done in the background: interval syncs, syncs of sealed segments, deletions, and callbacks.
 //!
 //! By a thread that is started when there is something to do, or, under `Worker::Caller`, by `run_once`. Callbacks run
 //! here and nowhere else, under no lock. The invariant it owns: every callback that was accepted runs exactly once.
@@ -12,7 +11,6 @@ use crate::config::Worker;
 use crate::error::{Error, IoOp, Result};
 use crate::fs::Thread;
 use crate::offset::{Offset, Timestamp};
-use crate::segment::SegmentWriter;
 use crate::sync::{Condvar, Mutex};
 
 use super::shared::Shared;
@@ -35,7 +33,6 @@ struct Orders {
     thread: Option<Thread>,
     stopping: bool,
     sync_sealed: bool,
-    lay_window: bool,
     /// When the oldest append that waits for an interval sync was made, on the monotonic clock.
     unsynced_since: Option<Duration>,
     /// When files of deleted segments may be unlinked, on the monotonic clock.
@@ -63,7 +60,6 @@ enum Task {
     RunCallbacks(Vec<Callback>, Result<Offset>),
     Sync(Offset),
     SyncSealed,
-    LayWindow,
     Unlink,
     Look,
 }
@@ -121,27 +117,6 @@ impl Shared {
                 orders.look_at = Some(now);
             }
         }));
-    }
-
-    /// The mapped tail wants its next window.
-    pub(super) fn order_window(self: &Arc<Self>) {
-        if self.config.read().appends_prepare_windows {
-            return self.lay_window();
-        }
-        // Without a worker appends go by writes.
-        drop(self.order(|orders, _| orders.lay_window = true));
-    }
-
-    /// Makes the window that the writer wants, without keeping an append waiting.
-    fn lay_window(&self) {
-        let place = |active: &SegmentWriter| (Arc::clone(active.log()), Arc::clone(active.desk()));
-        let Some((log, desk)) = self.writer.lock().active.as_ref().map(place) else { return };
-        if let Some(reason) = desk.prepare(&log) {
-            let mut writer = self.writer.lock();
-            if let Some(active) = writer.active.as_mut().filter(|active| Arc::ptr_eq(active.desk(), &desk)) {
-                active.note_window_refused(reason);
-            }
-        }
     }
 
     /// Something was appended that an interval sync is to cover.
@@ -272,10 +247,6 @@ impl Shared {
 
     /// What can be done at once.
     fn due(&self, orders: &mut Orders) -> Option<Task> {
-        // Before all else, for appends go without a map until it is there.
-        if std::mem::take(&mut orders.lay_window) {
-            return Some(Task::LayWindow);
-        }
         if let Some((callback, error)) = orders.failed.pop() {
             return Some(Task::RunCallbacks(vec![callback], Err(error)));
         }
@@ -315,7 +286,6 @@ impl Shared {
             // A failure is kept by the log, which tells everyone who asks; there is nobody to tell here.
             Task::Sync(end) => drop(self.sync_to(end)),
             Task::SyncSealed => drop(self.sync_sealed()),
-            Task::LayWindow => self.lay_window(),
             // What failed is tried again with the next look.
             Task::Unlink => drop(self.unlink_in_background()),
             Task::Look => drop(self.delete_old_segments(self.core.env().wall_clock())),

@@ -1,12 +1,13 @@
 //! The mapped tail of the active segment: the window that appends are stored into, and the desk at which the worker lays
 //! the next one ready.
 //!
-//! It knows no batch. The steps: the writer, out of window, leaves word at the desk which part it wants next; the worker
-//! allocates, maps and touches it there, under the lock of the desk alone; the writer picks it up at a later append and
-//! leaves the old one to be unmapped. The writer never waits for the desk while it appends: what finds no window goes by
-//! a positioned write. Invariants it owns: no window of a file is left, and none is being made, when the writer cuts into
-//! it (rule 22); windows go upwards only (rule 11b).
+//! It knows no batch. The steps: the writer, running out of window, leaves word at the desk which parts it wants next; a
+//! thread of its own allocates, maps and touches them, under a lock that no append takes; the writer picks them up at
+//! later appends and leaves the old ones to be unmapped. The writer never waits while it appends: what finds no window goes
+//! by a positioned write. Invariants it owns: no window of a file is left, and none is being made, when the writer cuts
+//! into it (rule 22); windows go upwards only (rule 11b).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::config::NotMapped;
@@ -26,45 +27,81 @@ const FIRST_WINDOW_BYTES: u64 = 256 << 10;
 /// After a window found no room, so much is appended by other means before the next is asked for, in bytes.
 const RETRY_BYTES: u64 = 1 << 20;
 
-/// Where worker and writer meet. One for each open `.log` that is appended to.
+/// How many windows lie ready, or are being made, behind the one in use: one that lasts while the next is made, which now
+/// and then takes as long as two last.
+const AHEAD: usize = 2;
+
+/// Where writer and maker of windows meet. One for each open `.log` that is appended to.
 #[derive(Debug, Default)]
 pub(crate) struct WindowDesk {
-    /// Held by the worker while it makes a window. The writer waits for it only where it cuts the file.
+    /// Held while windows are made. The writer waits for it only before it cuts the file. Locked before the desk.
+    making: Mutex<()>,
+    /// Held for moments.
     desk: Mutex<Desk>,
     /// There is a window to be picked up.
     is_ready: AtomicBool,
 }
 
+/// All of it in the order of the file.
 #[derive(Debug, Default)]
 struct Desk {
-    wanted: Option<(Position, Position)>,
-    ready: Option<Window>,
-    /// To be unmapped by the worker, for that takes long.
-    spent: Option<Window>,
+    wanted: VecDeque<(Position, Position)>,
+    is_making: bool,
+    ready: VecDeque<Window>,
+    /// To be unmapped by whoever makes windows, for that takes long.
+    spent: Vec<Window>,
+}
+
+impl Desk {
+    fn ahead(&self) -> usize {
+        self.wanted.len() + usize::from(self.is_making) + self.ready.len()
+    }
 }
 
 impl WindowDesk {
-    /// Makes the window that is wanted, if one is; the reason if it could not be made. What it allocated then is for the
-    /// writer to give back.
+    /// Makes the windows that are wanted; the reason if one could not be made. What it allocated then is for the writer to
+    /// give back.
     pub(crate) fn prepare(&self, log: &LogFile) -> Option<NotMapped> {
-        let mut desk = self.desk.lock();
-        desk.spent = None;
-        let (start, end) = desk.wanted.take()?;
-        match make(log, start, end) {
-            Ok(window) => {
-                desk.ready = Some(window);
-                self.is_ready.store(true, Ordering::Release);
-                None
+        let _making = self.making.lock();
+        loop {
+            let mut desk = self.desk.lock();
+            let (wanted, spent) = (desk.wanted.pop_front(), std::mem::take(&mut desk.spent));
+            desk.is_making = wanted.is_some();
+            drop(desk);
+            drop(spent);
+            let (start, end) = wanted?;
+            let made = make(log, start, end);
+            let mut desk = self.desk.lock();
+            desk.is_making = false;
+            match made {
+                Ok(window) => {
+                    desk.ready.push_back(window);
+                    self.is_ready.store(true, Ordering::Release);
+                }
+                Err(reason) => {
+                    desk.wanted.clear();
+                    return Some(reason);
+                }
             }
-            Err(reason) => Some(reason),
         }
     }
 
-    /// Waits for the worker, and leaves it nothing to do.
+    /// Waits until nothing is being made, and leaves nothing to do.
     fn clear(&self) {
+        self.desk.lock().wanted.clear();
+        let _making = self.making.lock();
         let mut desk = self.desk.lock();
         *desk = Desk::default();
         self.is_ready.store(false, Ordering::Release);
+    }
+
+    /// Waits until nothing is being made, forgets what is wanted, and says where the last window that lies ready ends.
+    fn stop_asking(&self) -> Option<Position> {
+        self.desk.lock().wanted.clear();
+        let _making = self.making.lock();
+        let mut desk = self.desk.lock();
+        desk.wanted.clear();
+        desk.ready.back().map(Window::end)
     }
 }
 
@@ -98,7 +135,7 @@ pub(super) struct MappedTail {
     /// Nothing is asked for below.
     not_before: Position,
     refused: Option<NotMapped>,
-    /// The worker is to be told that something is wanted.
+    /// The maker of windows is to be told that something is wanted.
     has_order: bool,
 }
 
@@ -135,7 +172,7 @@ impl MappedTail {
         self.asked_to
     }
 
-    /// The worker is to be told, once.
+    /// The maker of windows is to be told, once.
     pub(super) fn take_order(&mut self) -> bool {
         std::mem::take(&mut self.has_order)
     }
@@ -145,7 +182,7 @@ impl MappedTail {
     #[inline]
     pub(super) fn window(&mut self, at: Position, len: u64, window_bytes: u64, limit: u64) -> Option<&mut Window> {
         if !self.holds(at, len) {
-            self.advance(at, window_bytes, limit);
+            self.advance(at, len, window_bytes, limit);
         }
         if self.holds(at, len) { self.window.as_mut() } else { None }
     }
@@ -156,38 +193,49 @@ impl MappedTail {
     }
 
     #[cold]
-    fn advance(&mut self, at: Position, window_bytes: u64, limit: u64) {
-        // Whoever holds the desk is at work on it; a later append asks again.
+    fn advance(&mut self, at: Position, len: u64, window_bytes: u64, limit: u64) {
+        // Whoever holds the desk is gone in a moment; a later append asks again.
         let Some(mut desk) = self.desk.desk.try_lock() else { return };
-        if self.desk.is_ready.swap(false, Ordering::Acquire)
-            && let Some(ready) = desk.ready.take()
-        {
-            assert!(self.window.as_ref().is_none_or(|old| old.end() <= ready.start()), "windows go upwards");
+        if self.desk.is_ready.swap(false, Ordering::Acquire) {
             self.refused = None;
-            desk.spent = self.window.replace(ready);
-            // For the old one's sake, if there is no next.
-            self.has_order |= desk.spent.is_some();
+            // One that does not hold this batch holds no later one either, unless all of it lies behind.
+            while self.window.as_ref().is_none_or(|window| window.start() <= at && !window.holds(at, len))
+                && let Some(ready) = desk.ready.pop_front()
+            {
+                assert!(self.end() <= ready.start(), "windows go upwards");
+                desk.spent.extend(self.window.replace(ready));
+            }
+            self.desk.is_ready.store(!desk.ready.is_empty(), Ordering::Release);
+            // For the old ones' sake, if there is no next.
+            self.has_order |= !desk.spent.is_empty();
         }
-        let start = self.window.as_ref().map_or(at, |window| at.max(window.end()));
-        let bytes = self.next_bytes.min(window_bytes);
-        let end = start.value().saturating_add(bytes).next_multiple_of(PAGE_BYTES).min(limit);
-        if start >= self.asked_to && start >= self.not_before && start.value() < end {
+        let most = if self.window.is_some() { AHEAD } else { 1 };
+        let mut start = at.max(self.end()).max(self.asked_to);
+        while desk.ahead() < most && start >= self.not_before {
+            let bytes = self.next_bytes.min(window_bytes);
+            let end = start.value().saturating_add(bytes).next_multiple_of(PAGE_BYTES).min(limit);
+            if end <= start.value() {
+                break;
+            }
+            desk.wanted.push_back((start, Position::new(end)));
             self.asked_to = Position::new(end);
             self.next_bytes = self.next_bytes.saturating_mul(2).min(window_bytes.max(FIRST_WINDOW_BYTES));
             self.has_order = true;
-            desk.wanted = Some((start, self.asked_to));
+            start = self.asked_to;
         }
     }
 
-    /// The worker could not make a window. Returns up to where the file is still needed: what lies behind may be given back.
+    /// A window could not be made. Returns up to where the file is still needed: what lies behind may be given back.
     pub(super) fn note_refusal(&mut self, reason: NotMapped, at: Position) -> Position {
+        let ready_to = self.desk.stop_asking().unwrap_or(Position::ZERO);
         self.refused = Some(reason);
         self.not_before = match reason {
             NotMapped::NoRoom => at + RETRY_BYTES,
             _ => Position::new(u64::MAX),
         };
-        self.asked_to = self.asked_to.min(at.max(self.end()));
-        at.max(self.end())
+        let needed = at.max(self.end()).max(ready_to);
+        self.asked_to = self.asked_to.min(needed);
+        needed
     }
 
     fn end(&self) -> Position {

@@ -187,3 +187,24 @@ fn a_segment_is_cut_only_when_no_window_is_left_and_none_is_in_the_making() {
     assert_eq!(desk.prepare(&log), None);
     assert_eq!(place.log(0).len(), 230, "a worker that comes late finds nothing to do");
 }
+
+// A thread that makes windows is late now and then, and what is appended meanwhile should not notice.
+#[test]
+fn two_windows_lie_ready_behind_the_one_in_use_and_none_behind_a_log_that_nothing_was_stored_in() {
+    let place = Place::new();
+    let indexes = IndexRules { interval_bytes: 1 << 20, ..shape().indexes };
+    let mut writer = place.create(0, Shape { indexes, ..mapped(1) });
+    append(&mut writer, &[batch(0, &[0, 1])]);
+    lay_window(&mut writer);
+    assert_eq!(place.log(0).len(), 4096, "one window for a batch");
+    append(&mut writer, &[batch(2, &[0, 1])]);
+    lay_window(&mut writer);
+    assert_eq!(place.log(0).len(), 3 * 4096);
+    place.disk.reset_counters();
+    for base in 2..90 {
+        append(&mut writer, &[batch(2 * base, &[0, 1])]);
+    }
+    assert_eq!(writes(&place), 2, "the two batches across the borders of windows were written, all others stored");
+    let all: Vec<u8> = (0..90).flat_map(|base| batch(2 * base, &[0, 1])).collect();
+    assert_eq!(place.log(0)[..all.len()], all);
+}
