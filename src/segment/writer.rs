@@ -23,6 +23,8 @@ use super::{DamagedRange, Handles, MAX_RELATIVE_OFFSET, Segment};
 
 /// How much room is allocated ahead at once, in bytes.
 const WINDOW_BYTES: u64 = 16 << 20;
+/// The last part of a segment, in bytes, to which no room is allocated ahead.
+const LEFT_TO_WRITES: u64 = 64 << 10;
 /// The largest append that is stored into a map, in bytes. Above it a positioned write costs less than the faults and the
 /// checksum over memory that was just left.
 pub(crate) const MOST_STORED_BYTES: usize = 64 << 10;
@@ -55,6 +57,8 @@ pub(crate) struct SegmentWriter {
     reach: Position,
     /// Room is not allocated behind this.
     growth_limit: u64,
+    /// The size of the largest batch so far.
+    largest_batch: u64,
     /// `fallocate` is not to be had on this file system.
     allocation_refused: bool,
     tail: MappedTail,
@@ -157,6 +161,7 @@ impl SegmentWriter {
             allocated: position,
             reach: position,
             growth_limit: u64::MAX,
+            largest_batch: 0,
             allocation_refused: false,
             tail: MappedTail::new(),
             half_stored: false,
@@ -339,7 +344,7 @@ impl SegmentWriter {
         if self.shape.write_mode != WriteMode::Mapped || size_bytes > MOST_STORED_BYTES as u64 {
             return Ok(false);
         }
-        let limit = self.shape.segment_bytes.min(self.growth_limit);
+        let limit = self.room_limit(size_bytes);
         let Some(window) = self.tail.window(self.position, size_bytes, self.shape.window_bytes, limit) else {
             self.reach = self.reach.max(self.tail.asked_to());
             return Ok(false);
@@ -371,6 +376,7 @@ impl SegmentWriter {
             assert!(batch.last_offset >= self.next_offset, "offsets rise");
             assert!(batch.last_offset - self.base() <= MAX_RELATIVE_OFFSET, "the log rolls before offsets overflow");
             self.indexes.note_batch(self.position, batch);
+            self.largest_batch = self.largest_batch.max(batch.size_bytes);
             self.position += batch.size_bytes;
             self.next_offset = batch.last_offset + 1;
         }
@@ -379,12 +385,22 @@ impl SegmentWriter {
         self.reach = self.reach.max(self.position).max(self.tail.asked_to());
     }
 
+    /// Where allocated room ends at the latest, so that nothing of it is left once the segment is full: what is left has to
+    /// be cut off, and the cut made durable with everything else in the file, while all appends wait (rule 11a).
+    fn room_limit(&self, size_bytes: u64) -> u64 {
+        let limit = self.shape.segment_bytes.min(self.growth_limit);
+        limit - LEFT_TO_WRITES.max(self.largest_batch).max(size_bytes).min(limit / 8)
+    }
+
     /// Allocates ahead so that the file has room up to `end`.
     fn make_room(&mut self, end: Position) -> Result<()> {
         if self.write_mode() != (WriteMode::Preallocated, None) || end <= self.allocated {
             return Ok(());
         }
-        let most = self.shape.segment_bytes.min(self.growth_limit);
+        let most = self.room_limit(end - self.position);
+        if end.value() > most {
+            return Ok(());
+        }
         let window = Position::new((self.allocated.value() + WINDOW_BYTES).min(most));
         match self.allocate(window.max(end)) {
             // A smaller piece may still fit.

@@ -26,7 +26,7 @@ const THREADS: usize = 2;
 const LASTS: usize = 3;
 
 /// Appends of the history that are stored, where there are maps.
-const LEAST_STORES: u64 = 5;
+const LEAST_STORES: u64 = 4;
 
 const HISTORY: [Act; 30] = [
     Act::Append,

@@ -208,3 +208,30 @@ fn two_windows_lie_ready_behind_the_one_in_use_and_none_behind_a_log_that_nothin
     let all: Vec<u8> = (0..90).flat_map(|base| batch(2 * base, &[0, 1])).collect();
     assert_eq!(place.log(0)[..all.len()], all);
 }
+
+// A roll that has room to cut off waits for the disk, and all appends wait for the roll (rule 11a).
+#[test]
+fn a_segment_that_is_full_has_no_room_left_that_would_have_to_be_cut_off() {
+    for write_mode in [WriteMode::Preallocated, WriteMode::Mapped] {
+        let place = Place::new();
+        let indexes = IndexRules { max_bytes: 10_000, interval_bytes: 4096 };
+        let mut writer = place.create(0, Shape { write_mode, segment_bytes: 40_000, indexes, ..mapped(8192) });
+        let mut due = 0;
+        let mut most = 0;
+        while writer.must_roll(115, offset(due + 1), None, Timestamp::from_millis(0)).unwrap().is_none() {
+            append(&mut writer, &[batch(due, &[0, 1])]);
+            if writer.takes_window_order() {
+                let log = Arc::clone(writer.log());
+                assert_eq!(writer.desk().prepare(&log), None);
+            }
+            most = most.max(place.log(0).len() - usize::try_from(writer.position().value()).unwrap());
+            due += 2;
+        }
+        assert!(most > 4096, "there was room: {most}");
+        place.disk.reset_counters();
+        writer.trim().unwrap();
+        let calls: u64 = CallKind::ALL.into_iter().map(|call| place.disk.calls(call)).sum();
+        assert_eq!(calls, 0, "{write_mode:?}: there is nothing to cut off and nothing to wait for");
+        assert_eq!(place.log(0).len() as u64, writer.position().value());
+    }
+}
