@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::libc;
+use nix::time::{ClockId, clock_gettime};
 
 use super::{DirEntry, EntryKind, FileSystem, LockKind, Metadata, OpenMode};
 use crate::offset::{Position, Timestamp};
@@ -205,13 +206,19 @@ pub(super) fn file_system(path: &Path) -> io::Result<FileSystem> {
 }
 
 pub(super) fn wall_clock() -> Timestamp {
-    timestamp(SystemTime::now())
+    read_clock(ClockId::CLOCK_REALTIME)
 }
 
 pub(super) fn coarse_wall_clock() -> Timestamp {
-    use nix::time::{ClockId, clock_gettime};
-    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE);
-    now.map_or_else(|_| wall_clock(), |now| Timestamp::from_millis(now.tv_sec() * 1000 + now.tv_nsec() / 1_000_000))
+    read_clock(ClockId::CLOCK_REALTIME_COARSE)
+}
+
+fn read_clock(clock: ClockId) -> Timestamp {
+    let now = clock_gettime(clock);
+    now.map_or_else(
+        |_| timestamp(SystemTime::now()),
+        |now| Timestamp::from_millis(now.tv_sec() * 1000 + now.tv_nsec() / 1_000_000),
+    )
 }
 
 pub(super) fn monotonic() -> Duration {

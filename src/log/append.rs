@@ -20,92 +20,17 @@ use crate::state::Witness;
 use crate::sync::MutexGuard;
 
 use super::cursors::NewCommit;
+use super::options::{AppendOptions, Appended};
 use super::shared::Shared;
 use super::wake::Wake;
 use super::writer::{Amount, Writer};
 
 /// The leader epoch of a batch that has none.
 const NO_LEADER_EPOCH: i32 = -1;
+/// So many records are encoded while others wait, at most, where a call to the system follows that takes longer than that.
+const ENCODED_UNDER_THE_MUTEX: usize = 1;
 /// A thread keeps its encoder from one append to the next, unless it grew beyond this many bytes.
 const KEPT_BUILDER_BYTES: usize = 1 << 20;
-
-/// What an append did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    base_offset: Offset,
-    next_offset: Offset,
-    timestamp: Option<Timestamp>,
-}
-
-impl Appended {
-    pub(super) fn new(base_offset: Offset, next_offset: Offset, timestamp: Option<Timestamp>) -> Appended {
-        Appended { base_offset, next_offset, timestamp }
-    }
-
-    /// The offset of the first record.
-    #[must_use]
-    pub fn base_offset(&self) -> Offset {
-        self.base_offset
-    }
-
-    /// One past the offset of the last record.
-    #[must_use]
-    pub fn next_offset(&self) -> Offset {
-        self.next_offset
-    }
-
-    /// The largest timestamp of the records, or, under log append time, the time of the append. `None` if no record
-    /// has one.
-    #[must_use]
-    pub fn timestamp(&self) -> Option<Timestamp> {
-        self.timestamp
-    }
-
-    /// Whether the batch was in the log already. Always `false` as long as producers are not tracked.
-    #[must_use]
-    pub fn is_duplicate(&self) -> bool {
-        false
-    }
-}
-
-/// What an append is to check, stamp and wait for.
-///
-/// ```
-/// use kstore::{AppendOptions, Offset};
-///
-/// let options = AppendOptions::default().expect_log_end(Offset::new(42)).sync(true);
-/// # drop(options);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[must_use]
-pub struct AppendOptions {
-    expect_log_end: Option<Offset>,
-    leader_epoch: Option<i32>,
-    sync: bool,
-}
-
-impl AppendOptions {
-    /// Appends only if the log ends here: optimistic concurrency. Else the append fails with `UnexpectedLogEnd`.
-    pub fn expect_log_end(mut self, end: Offset) -> AppendOptions {
-        self.expect_log_end = Some(end);
-        self
-    }
-
-    /// The leader epoch that is stamped on the batches; a negative one is none. The first batch of an epoch is written
-    /// only after the epoch was made durable, once an election. One that is earlier than that of a batch in the log is
-    /// refused with `StaleLeaderEpoch`: so that a leader that was replaced cannot append, and logs can be compared by
-    /// epochs.
-    pub fn leader_epoch(mut self, epoch: i32) -> AppendOptions {
-        self.leader_epoch = (epoch >= 0).then_some(epoch);
-        self
-    }
-
-    /// Returns only once the append is durable.
-    pub fn sync(mut self, sync: bool) -> AppendOptions {
-        self.sync = sync;
-        self
-    }
-}
 
 /// One encoded batch on its way into the log: its first bytes, which are changed here, none if nothing is to be
 /// changed, and the rest, which is not copied.
@@ -148,37 +73,91 @@ impl Shared {
         if records.is_empty() {
             return self.append_nothing(options);
         }
-        let config = Arc::clone(&self.config.read());
+        self.config.with(|config| self.append_records(options, config, records, commits))
+    }
+
+    fn append_records(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        config: &LogConfig,
+        records: &[Record<'_>],
+        commits: &[NewCommit],
+    ) -> Result<Appended> {
         let compression = config.compression;
         // A commit names the checksum of its batch, which is known here only once the batch lies where it is to lie.
-        if config.write_mode == WriteMode::Mapped
-            && compression == Compression::None
+        if compression == Compression::None
             && commits.is_empty()
-            && let Some(outcome) = self.append_planned(options, &config, records)
+            && (config.write_mode == WriteMode::Mapped || records.len() <= ENCODED_UNDER_THE_MUTEX)
+            && let Some(outcome) = self.append_planned(options, config, records)
         {
             return outcome;
         }
         let mut builder = take_builder(compression);
-        let outcome = push_all(&mut builder, records)
-            .and_then(|()| self.append_built_by(options, &config, &mut builder, commits));
+        let outcome =
+            push_all(&mut builder, records).and_then(|()| self.append_built_by(options, config, &mut builder, commits));
         builder.clear();
         keep_builder(builder);
         outcome
     }
 
-    /// Appends records that are encoded straight into the mapped tail, if they are few and plain; `None` if not.
+    /// Appends records that are encoded straight to where they are to lie, if they are few and plain; `None` if not.
     fn append_planned(
         self: &Arc<Self>,
         options: &AppendOptions,
         config: &LogConfig,
         records: &[Record<'_>],
     ) -> Option<Result<Appended>> {
-        let now = self.core.env().coarse_wall_clock();
+        let env = self.core.env();
+        let is_mapped = config.write_mode == WriteMode::Mapped;
+        let now = if is_mapped { env.coarse_wall_clock() } else { env.wall_clock() };
         let planned = PlannedBatch::of(records, &config.timestamp_bounds(now), MOST_STORED_BYTES)?;
         let stamp = stamp(options, config, now);
-        let header = planned.header(&stamp);
+        let mut header = planned.header(&stamp);
+        if let Some(outcome) = self.append_at_once(options, config, now, &planned, &mut header) {
+            return Some(outcome);
+        }
         let mut incoming = [Incoming { head: &mut [], rest: &[], header, planned: Some(&planned) }];
         Some(self.commit(options, config, now, &mut incoming, &[]))
+    }
+
+    /// Appends a batch for which nothing has to be done but to write it: no roll, no refusal, no room to be made, no epoch to
+    /// be noted. `None`, with nothing changed, wherever it may be otherwise: then [`Shared::commit`] does it, or says why not.
+    #[inline]
+    fn append_at_once(
+        self: &Arc<Self>,
+        options: &AppendOptions,
+        config: &LogConfig,
+        now: Timestamp,
+        planned: &PlannedBatch<'_>,
+        header: &mut BatchHeader,
+    ) -> Option<Result<Appended>> {
+        if header.size_bytes > config.largest_batch_bytes() || header.leader_epoch >= 0 {
+            return None;
+        }
+        let mut writer = self.writer.lock();
+        if !writer.is_in_session() || !self.core.has_no_epochs() {
+            return None;
+        }
+        let base_offset = writer.next_offset();
+        let records = u64::from(header.count.unsigned_abs());
+        if records > Offset::MAX - base_offset {
+            return None;
+        }
+        let (last_offset, next_offset) = (base_offset + (records - 1), base_offset + records);
+        if check_log_end(options, base_offset).is_err()
+            || !matches!(writer.must_roll(header.size_bytes, last_offset, header.max_timestamp(), now), Ok(None))
+            || !self.fits(&mut writer, header.size_bytes, false)
+        {
+            return None;
+        }
+        header.offset_field = base_offset;
+        let amount = Amount { records, bytes: header.size_bytes };
+        if let Err(failure) = writer.write_planned(planned, header, amount, now) {
+            return Some(Err(self.judge(&mut writer, failure)));
+        }
+        self.counters.note_append(records, 1, header.size_bytes);
+        let appended = Appended { base_offset, next_offset, timestamp: header.max_timestamp() };
+        Some(self.conclude(writer, options, config, appended, false))
     }
 
     /// Appends a built batch and clears the builder; a builder whose append failed keeps its records.
@@ -190,8 +169,7 @@ impl Shared {
         if builder.is_empty() {
             return self.append_nothing(options);
         }
-        let config = Arc::clone(&self.config.read());
-        self.append_built_by(options, &config, builder, &[])
+        self.config.with(|config| self.append_built_by(options, config, builder, &[]))
     }
 
     fn append_built_by(
@@ -217,7 +195,7 @@ impl Shared {
         encoded: &[u8],
         commits: &[NewCommit],
     ) -> Result<Appended> {
-        let config = Arc::clone(&self.config.read());
+        let config = self.config.get();
         let now = self.core.env().wall_clock();
         let rules = ClientRules {
             max_batch_bytes: config.largest_batch_bytes(),
@@ -252,7 +230,7 @@ impl Shared {
         Ok(Appended { base_offset: end, next_offset: end, timestamp: None })
     }
 
-    /// Gives offsets, writes, publishes, and waits for what the policy asks.
+    /// Gives offsets, rolls if it must, writes, and concludes.
     fn commit(
         self: &Arc<Self>,
         options: &AppendOptions,
@@ -284,6 +262,20 @@ impl Shared {
             }
             return Err(error);
         }
+        self.conclude(writer, options, config, appended, rolled)
+    }
+
+    /// Shows what was written, gives the writer back, and waits for what the policy asks.
+    #[inline]
+    fn conclude(
+        self: &Arc<Self>,
+        mut writer: MutexGuard<'_, Writer>,
+        options: &AppendOptions,
+        config: &LogConfig,
+        appended: Appended,
+        rolled: bool,
+    ) -> Result<Appended> {
+        let always = config.sync_policy == SyncPolicy::Always;
         let wake = self.show_written(&mut writer, appended.next_offset, always);
         let generation = self.core.generation();
         let wants_window = writer.active().takes_window_order();

@@ -16,7 +16,7 @@ use crate::segment::{Handles, Segment};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 
-use super::epochs::Epochs;
+use super::epochs::KnownEpochs;
 use super::open::growth::Growth;
 use super::places::KnownPlaces;
 use super::report::RecoveryReport;
@@ -56,7 +56,7 @@ pub(crate) struct Core {
     /// Whether offsets may be missing between batches, as compaction and followers leave them.
     gaps_allowed: AtomicBool,
     max_decompressed_bytes: AtomicU64,
-    pub(crate) epochs: Mutex<Epochs>,
+    pub(crate) epochs: KnownEpochs,
     open_segments: Mutex<OpenSegments>,
     report: RwLock<Arc<RecoveryReport>>,
 }
@@ -163,7 +163,7 @@ impl Core {
             growth: None,
             gaps_allowed: AtomicBool::new(true),
             max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),
-            epochs: Mutex::new(Epochs::default()),
+            epochs: KnownEpochs::default(),
             open_segments: Mutex::new(OpenSegments { queue: VecDeque::new(), limit: max_open_segments }),
             report: RwLock::new(Arc::new(RecoveryReport::default())),
         }

@@ -119,13 +119,13 @@ impl Shared {
         self.log_start_raised(start)?;
         let given_up_bytes: u64 = given_up.iter().map(|segment| segment.published().value()).sum();
         let now = self.reading(self.core.env().wall_clock());
-        let delayed = !at_once && self.config.read().file_delete_delay_ms > 0;
+        let delayed = !at_once && self.config.get().file_delete_delay_ms > 0;
         for segment in &removed {
             self.doom(deletion, segment, now, delayed);
         }
         self.writer.lock().growth_limit = None;
         if delayed && !deletion.doomed.is_empty() {
-            self.order_unlinking(Duration::from_millis(self.config.read().file_delete_delay_ms));
+            self.order_unlinking(Duration::from_millis(self.config.get().file_delete_delay_ms));
         }
         if at_once || !delayed {
             self.unlink_all(deletion)?;
@@ -227,10 +227,10 @@ impl Shared {
 
     /// Unlinks what has waited long enough.
     pub(super) fn unlink_due(self: &Arc<Self>, deletion: &mut Deletion, now: Reading) -> Result<()> {
-        let delay = self.config.read().file_delete_delay_ms;
+        let delay = self.config.get().file_delete_delay_ms;
         let outcome = self.unlink(deletion, |doomed| has_passed(doomed.since, now, delay));
         if !deletion.doomed.is_empty() {
-            let interval = self.config.read().retention_check_interval_ms;
+            let interval = self.config.get().retention_check_interval_ms;
             let again = if outcome.is_err() { delay.max(interval) } else { delay };
             self.order_unlinking(Duration::from_millis(again));
         }

@@ -30,6 +30,8 @@ use crate::fs::{Env, OpenMode};
 use crate::offset::{Offset, Position};
 use crate::record::BatchHeader;
 use crate::segment::{LogFile, Scanner, Segment};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 use super::Log;
 use super::core::Core;
@@ -44,6 +46,14 @@ use super::writer::Writer;
 pub(crate) struct Epochs {
     cache: EpochCache,
     in_step: bool,
+}
+
+/// The epochs of an open log.
+#[derive(Debug, Default)]
+pub(crate) struct KnownEpochs {
+    inner: Mutex<Epochs>,
+    /// There are none, and the file says so. Written with the writer mutex held, and read under it.
+    are_settled: AtomicBool,
 }
 
 impl Default for Epochs {
@@ -88,21 +98,21 @@ impl Reader {
     /// As [`Log::latest_leader_epoch`].
     #[must_use]
     pub fn latest_leader_epoch(&self) -> Option<i32> {
-        self.core.epochs.lock().cache.latest().map(|latest| latest.epoch)
+        self.core.epochs.inner.lock().cache.latest().map(|latest| latest.epoch)
     }
 
     /// As [`Log::epoch_for_offset`].
     #[must_use]
     pub fn epoch_for_offset(&self, offset: Offset) -> Option<i32> {
         let is_inside = (self.log_start_offset()..self.log_end_offset()).contains(&offset);
-        self.core.epochs.lock().cache.epoch_for_offset(offset).filter(|_| is_inside)
+        self.core.epochs.inner.lock().cache.epoch_for_offset(offset).filter(|_| is_inside)
     }
 
     /// As [`Log::end_offset_for_epoch`]. The last epoch ends where this reader does.
     #[must_use]
     pub fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, Offset)> {
         let log_end = self.log_end_offset();
-        let (epoch, end) = self.core.epochs.lock().cache.end_offset_for(epoch, log_end)?;
+        let (epoch, end) = self.core.epochs.inner.lock().cache.end_offset_for(epoch, log_end)?;
         // An epoch whose first batch waits for its sync begins above what readers see.
         Some((epoch, end.min(log_end)))
     }
@@ -110,19 +120,26 @@ impl Reader {
     /// As [`Log::leader_epochs`].
     #[must_use]
     pub fn leader_epochs(&self) -> Vec<(i32, Offset)> {
-        let epochs = self.core.epochs.lock();
+        let epochs = self.core.epochs.inner.lock();
         epochs.cache.entries().iter().map(|entry| (entry.epoch, entry.start_offset)).collect()
     }
 }
 
 impl Core {
     pub(crate) fn install_epochs(&self, epochs: Epochs) {
-        *self.epochs.lock() = epochs;
+        let are_settled = epochs.in_step && epochs.cache.is_empty();
+        *self.epochs.inner.lock() = epochs;
+        self.epochs.are_settled.store(are_settled, Ordering::Relaxed);
+    }
+
+    /// Whether no batch has an epoch, and the file says so.
+    pub(super) fn has_no_epochs(&self) -> bool {
+        self.epochs.are_settled.load(Ordering::Relaxed)
     }
 
     /// Whether an epoch is known to begin below an offset.
     pub(crate) fn has_epochs_below(&self, offset: Offset) -> bool {
-        self.epochs.lock().cache.entries().first().is_some_and(|first| first.start_offset < offset)
+        self.epochs.inner.lock().cache.entries().first().is_some_and(|first| first.start_offset < offset)
     }
 }
 
@@ -138,8 +155,12 @@ impl Shared {
         writer: &mut Writer,
         headers: impl Iterator<Item = &'a BatchHeader> + Clone,
     ) -> Result<()> {
+        // Most logs have no epochs, and their appends need no lock to know it.
+        if self.core.has_no_epochs() && headers.clone().all(|header| header.leader_epoch < 0) {
+            return Ok(());
+        }
         let next = {
-            let epochs = self.core.epochs.lock();
+            let epochs = self.core.epochs.inner.lock();
             if epochs.in_step && headers.clone().all(|header| is_known(&epochs.cache, header)) {
                 return Ok(());
             }
@@ -180,7 +201,7 @@ impl Shared {
 
     fn cut_epochs(&self, cut: impl FnOnce(&mut EpochCache)) -> Result<()> {
         let next = {
-            let mut epochs = self.core.epochs.lock();
+            let mut epochs = self.core.epochs.inner.lock();
             let mut next = epochs.cache.clone();
             cut(&mut next);
             if epochs.in_step && next == epochs.cache {
@@ -196,7 +217,8 @@ impl Shared {
     /// Writes the file, then memory. Not under the cache's lock, so that nobody waits for the sync: the writer mutex is
     /// held.
     fn replace_epochs(&self, next: EpochCache) -> Result<()> {
-        self.core.epochs.lock().in_step = false;
+        self.core.epochs.are_settled.store(false, Ordering::Relaxed);
+        self.core.epochs.inner.lock().in_step = false;
         write_leader_epochs(self.core.env(), self.core.dir(), next.entries())?;
         self.core.install_epochs(Epochs { cache: next, in_step: true });
         Ok(())

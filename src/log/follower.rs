@@ -21,7 +21,8 @@ use crate::segment::{AppendFailure, MAX_RELATIVE_OFFSET};
 use crate::sync::MutexGuard;
 
 use super::Log;
-use super::append::{AppendOptions, Appended, Incoming};
+use super::append::Incoming;
+use super::options::{AppendOptions, Appended};
 use super::shared::Shared;
 use super::wake::Wake;
 use super::writer::Writer;
@@ -54,7 +55,7 @@ impl Shared {
         let Some(appended) = span(&batches, self.core.decode_limits())? else {
             return self.append_nothing(&options);
         };
-        let config = Arc::clone(&self.config.read());
+        let config = self.config.get();
         let now = self.core.env().wall_clock();
         let size_bytes = batches.iter().map(Incoming::size_bytes).sum();
         let (mut writer, log_end) = self.writer_for(&appended, size_bytes)?;

@@ -3,8 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | `open/` | claim a directory, judge its names, recover its segments; the same judgement in memory, for readers without a lock |
-//! | `shared`, `writer` | what all handles share; what stands under the writer mutex |
-//! | `append`, `durability`, `worker`, `windows` | append and roll; group commit; the background; windows for the mapped tail |
+//! | `shared`, `settings`, `writer` | what all handles share; the configuration; what stands under the writer mutex |
+//! | `append`, `options`, `durability`, `worker`, `windows` | append and roll; group commit; the background; windows for the mapped tail |
 //! | `epochs`, `follower` | leader epochs; appending what a leader wrote |
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards, and finding by time |
 //! | `wake`, `watermark` | waking readers that wait; the high watermark |
@@ -40,10 +40,12 @@ mod follower;
 #[cfg(any(feature = "loom", feature = "shuttle"))]
 pub mod interleavings;
 mod open;
+mod options;
 mod places;
 mod read;
 mod report;
 mod retention;
+mod settings;
 mod shared;
 #[cfg(feature = "sim")]
 mod simulated;
@@ -66,11 +68,11 @@ pub(crate) mod tests {
 }
 
 pub use self::core::ReadUpTo;
-pub use append::{AppendOptions, Appended};
 pub use check::{Checked, Finding, FindingKind, IntegrityReport, Severity};
 #[cfg(any(fuzzing, test))]
 pub(crate) use cursors::value_again as cursor_value_again;
 pub use cursors::{CursorCommit, CursorInfo, NamedCursor, OnReset};
+pub use options::{AppendOptions, Appended};
 pub use read::Reader;
 pub use read::records::{Batches, Records};
 pub use read::reversed::RecordsReversed;

@@ -86,7 +86,7 @@ impl Shared {
     pub(super) fn delete_if_due(self: &Arc<Self>, now: Timestamp) -> Result<()> {
         let mut deletion = self.deletion.lock();
         let reading = self.reading(now);
-        let config = Arc::clone(&self.config.read());
+        let config = self.config.get();
         let is_due =
             deletion.last_look.is_none_or(|last| has_passed(last, reading, config.retention_check_interval_ms));
         let is_due = (is_due && config.retains_less_than_all()) || self.core.has_segment_below_start();
@@ -97,7 +97,7 @@ impl Shared {
     }
 
     fn look(self: &Arc<Self>, deletion: &mut Deletion, reading: Reading) -> Result<Deleted> {
-        let config = Arc::clone(&self.config.read());
+        let config = self.config.get();
         deletion.last_look = Some(reading);
         let judgement = match &mut deletion.clock {
             Some(clock) => clock,
@@ -277,7 +277,7 @@ impl Shared {
     /// Makes room for an append, and behind it for a whole segment if that can be had, so that not every append has to.
     pub(super) fn make_room(self: &Arc<Self>, size_bytes: u64) -> Result<()> {
         let mut deletion = self.deletion.lock();
-        let config = Arc::clone(&self.config.read());
+        let config = self.config.get();
         let Some(limit_bytes) = config.max_bytes else { return Ok(()) };
         if self.doomed_bytes.load(Ordering::Acquire) > 0 {
             // Nobody waits for these but readers who have not opened them yet.

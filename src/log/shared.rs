@@ -12,8 +12,8 @@ use crate::config::{LogConfig, NotMapped, WriteMode};
 use crate::error::{Error, Result};
 use crate::fs::Env;
 use crate::offset::Offset;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, RwLock};
 
 use super::core::Core;
 use super::cursors::Cursors;
@@ -22,6 +22,7 @@ use super::durability::Durability;
 use super::open::load::{Loader, Readable};
 use super::open::{self, DirectoryLocks};
 use super::report::Stats;
+use super::settings::Settings;
 use super::windows::WindowMaker;
 use super::worker::WorkerControl;
 use super::writer::Writer;
@@ -30,8 +31,7 @@ use super::writer::Writer;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) core: Arc<Core>,
-    /// Read for moments only; written with the writer mutex held.
-    pub(super) config: RwLock<Arc<LogConfig>>,
+    pub(super) config: Settings,
     pub(super) writer: Mutex<Writer>,
     pub(super) durability: Durability,
     pub(super) worker: WorkerControl,
@@ -107,7 +107,7 @@ impl Shared {
         writer.set_mapping(env, not_mapped);
         let shared = Shared {
             core: Arc::new(core),
-            config: RwLock::new(config),
+            config: Settings::new(config),
             writer: Mutex::new(writer),
             durability: Durability::default(),
             worker: WorkerControl::default(),
@@ -217,7 +217,7 @@ impl Shared {
     }
 
     pub(super) fn update_config(self: &Arc<Self>, change: impl FnOnce(LogConfig) -> LogConfig) -> Result<()> {
-        let before = Arc::clone(&self.config.read());
+        let before = self.config.get();
         let changed = change(LogConfig::clone(&before)).worker(before.worker).on_damage(before.on_damage);
         changed.check()?;
         // Held while the test is made, for by then the directory must not be somebody else's.
@@ -232,7 +232,7 @@ impl Shared {
         writer.config = Arc::clone(&changed);
         writer.growth_limit = None;
         writer.set_mapping(self.core.env(), not_mapped);
-        *self.config.write() = changed;
+        self.config.set(changed);
         drop(writer);
         drop(deletion);
         self.order_retention();

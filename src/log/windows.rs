@@ -57,7 +57,7 @@ impl Shared {
     /// The mapped tail wants its next windows.
     #[cold]
     pub(super) fn order_windows(self: &Arc<Self>) {
-        if self.config.read().appends_prepare_windows {
+        if self.config.get().appends_prepare_windows {
             return self.lay_windows();
         }
         let mut orders = self.windows.orders.lock();

@@ -129,7 +129,7 @@ impl Shared {
     /// Has the worker look at old segments, if the configuration gives it anything to find. Soon for the first time, for
     /// a device may not be on for long.
     pub(super) fn order_retention(self: &Arc<Self>) {
-        let config = Arc::clone(&self.config.read());
+        let config = self.config.get();
         if !config.retains_less_than_all() {
             return;
         }
@@ -177,7 +177,7 @@ impl Shared {
     }
 
     fn order(self: &Arc<Self>, note: impl FnOnce(&mut Orders, Duration)) -> Result<()> {
-        let threaded = self.config.read().worker == Worker::Thread;
+        let threaded = self.config.get().worker == Worker::Thread;
         let now = self.core.env().monotonic();
         let mut orders = self.worker.orders.lock();
         if orders.stopping {
@@ -227,7 +227,7 @@ impl Shared {
     /// What has become due by the clock, or when the next thing does.
     fn timed(&self, orders: &mut Orders) -> Timed {
         let now = self.core.env().monotonic();
-        let config = Arc::clone(&self.config.read());
+        let config = self.config.get();
         let interval = config.sync_interval_ms().map(Duration::from_millis);
         let sync_at = orders.unsynced_since.zip(interval).map(|(since, interval)| since.saturating_add(interval));
         if sync_at.is_some_and(|at| at <= now) {
@@ -297,7 +297,7 @@ impl Shared {
         if self.core.is_closed() {
             return Err(Error::Closed);
         }
-        let interval = self.config.read().sync_interval_ms();
+        let interval = self.config.get().sync_interval_ms();
         let since = self.writer.lock().unsynced_since;
         if let (Some(interval), Some(since)) = (interval, since) {
             let elapsed = u64::try_from(now.as_millis().saturating_sub(since.as_millis())).unwrap_or(0);

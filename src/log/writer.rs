@@ -149,6 +149,11 @@ impl Writer {
         }
     }
 
+    /// Whether appends are accepted, and the state on disk says that there are some.
+    pub(super) fn is_in_session(&self) -> bool {
+        self.active.is_some() && self.failed.is_none() && self.refused.is_none() && !self.marked_clean
+    }
+
     pub(super) fn active(&mut self) -> &mut SegmentWriter {
         self.active.as_mut().expect("checked before: the log is open")
     }

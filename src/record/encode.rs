@@ -279,8 +279,7 @@ impl BatchBuilder {
         if header.size_bytes > MOST_BYTES {
             return Err(Error::BatchTooLarge { size_bytes: header.size_bytes, limit_bytes: MOST_BYTES });
         }
-        let (head, records) = batch.split_at_mut(HEADER_BYTES);
-        head.copy_from_slice(&header.seal(records));
+        header.seal_in_place(batch);
         Ok((header, batch))
     }
 

@@ -170,6 +170,18 @@ impl BatchHeader {
         bytes
     }
 
+    /// Puts the header before the records, which are in place, and the checksum over both into it: in one pass, for they lie
+    /// behind each other by then. Offset and length come last, so that until then there is no batch, whoever looks.
+    pub(crate) fn seal_in_place(&mut self, batch: &mut [u8]) {
+        let bytes = self.to_bytes();
+        let (first, covered) = (layout::BATCH_LENGTH.end(), layout::V2_CRC_FROM);
+        batch[covered..HEADER_BYTES].copy_from_slice(&bytes[covered..]);
+        self.crc = checksum::crc32c(&batch[covered..]);
+        batch[first..covered].copy_from_slice(&bytes[first..covered]);
+        BigEndian::write_u32(of_mut(batch, layout::CRC), self.crc);
+        batch[..first].copy_from_slice(&bytes[..first]);
+    }
+
     fn has(&self, mask: i16) -> bool {
         self.attributes & mask != 0
     }

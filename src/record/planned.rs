@@ -69,15 +69,14 @@ impl<'a> PlannedBatch<'a> {
         self.size_bytes
     }
 
-    /// Stores the batch: first the records, then the header with the checksum over them as they lie there.
+    /// Stores the batch: first the records, then the header, which begins with the length that makes it one, last.
     ///
     /// # Panics
     /// If `out` is not as long as the batch.
     #[inline]
     pub(crate) fn store(&self, header: &mut BatchHeader, out: &mut [u8]) {
         assert_eq!(out.len(), self.size_bytes, "the room that was planned");
-        let (head, body) = out.split_at_mut(HEADER_BYTES);
-        let mut room = Room::new(&mut *body);
+        let mut room = Room::new(&mut out[HEADER_BYTES..]);
         match &self.only {
             Some(frame) => room.put_record(frame, &self.records[0]),
             None => {
@@ -88,7 +87,7 @@ impl<'a> PlannedBatch<'a> {
             }
         }
         assert!(room.is_empty(), "records are as long as they were planned");
-        head.copy_from_slice(&header.seal(body));
+        header.seal_in_place(out);
     }
 
     #[inline]

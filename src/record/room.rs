@@ -16,6 +16,10 @@ const NULL: i64 = -1;
 /// The most that key and value have together in a record whose integers are all short: the other fields take ten bytes.
 const SHORT_BYTES: usize = (1 << 13) - 10;
 
+/// Room that a record of short integers can be stored over, whatever it has: longer than all that stands before its key,
+/// and than what is stored at once.
+const OVER_BYTES: usize = 16;
+
 /// What a record has beside the bytes that its caller brings; that it can be encoded is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecordFrame {
@@ -23,8 +27,30 @@ pub(super) struct RecordFrame {
     offset_delta: i64,
     /// Bytes behind the length.
     body_bytes: usize,
-    /// The record has no headers, and its integers have one or two bytes each.
-    is_short: bool,
+    /// If the record has no headers, its integers have one or two bytes each, and there is enough of it.
+    short: Option<Lead>,
+}
+
+/// What stands between the length of a short record and its key: attributes, timestamp, offset and the key's length, the
+/// first byte lowest.
+#[derive(Clone, Copy, Debug)]
+struct Lead {
+    bytes: u64,
+    len: usize,
+}
+
+impl Lead {
+    #[inline]
+    fn of(timestamp_delta: i64, offset_delta: i64, key_length: i64) -> Lead {
+        let lead = Lead { bytes: RECORD_ATTRIBUTES.into(), len: 1 };
+        lead.then(timestamp_delta).then(offset_delta).then(key_length)
+    }
+
+    #[inline]
+    fn then(self, value: i64) -> Lead {
+        let value = ShortVarint::of(value);
+        Lead { bytes: self.bytes | value.bytes() << (8 * self.len), len: self.len + value.len() }
+    }
 }
 
 impl RecordFrame {
@@ -35,14 +61,15 @@ impl RecordFrame {
         let is_short = matches!(record.headers, Headers::Pairs([]))
             && key <= SHORT_BYTES
             && value <= SHORT_BYTES - key
+            && key + value >= OVER_BYTES
             && offset_delta < ShortVarint::END
             && (-ShortVarint::END..ShortVarint::END).contains(&timestamp_delta);
         if !is_short {
             return RecordFrame::of_any(record, timestamp_delta, index);
         }
-        let fields = [timestamp_delta, offset_delta, length_of(record.key), length_of(record.value)];
-        let lengths: usize = fields.into_iter().map(|field| ShortVarint::of(field).len()).sum();
-        Ok(RecordFrame { timestamp_delta, offset_delta, body_bytes: 2 + lengths + key + value, is_short })
+        let lead = Lead::of(timestamp_delta, offset_delta, length_of(record.key));
+        let body_bytes = lead.len + key + ShortVarint::of(length_of(record.value)).len() + value + 1;
+        Ok(RecordFrame { timestamp_delta, offset_delta, body_bytes, short: Some(lead) })
     }
 
     fn of_any(record: &Record<'_>, timestamp_delta: i64, index: u32) -> Result<RecordFrame, InvalidRecord> {
@@ -58,12 +85,13 @@ impl RecordFrame {
         if i32::try_from(body_bytes).is_err() {
             return Err(too_large(body_bytes));
         }
-        Ok(RecordFrame { timestamp_delta, offset_delta: offset_delta.into(), body_bytes, is_short: false })
+        Ok(RecordFrame { timestamp_delta, offset_delta: offset_delta.into(), body_bytes, short: None })
     }
 
     #[inline]
     pub(super) fn size_bytes(&self) -> usize {
-        let length = if self.is_short { self.short_length().len() } else { length_of_varlong(signed(self.body_bytes)) };
+        let length =
+            if self.short.is_some() { self.short_length().len() } else { length_of_varlong(signed(self.body_bytes)) };
         length + self.body_bytes
     }
 
@@ -92,48 +120,36 @@ impl<'b> Room<'b> {
     pub(super) fn put_record(&mut self, frame: &RecordFrame, record: &Record<'_>) {
         let (these, rest) = std::mem::take(&mut self.0).split_at_mut(frame.size_bytes());
         self.0 = rest;
-        if frame.is_short {
-            store_short(these, frame, record);
-        } else {
-            store_any(these, frame, record);
+        match &frame.short {
+            Some(lead) => store_short(these, frame.short_length(), *lead, record),
+            None => store_any(these, frame, record),
         }
     }
 }
 
-/// Stores a record of short integers. Each is stored with the byte behind it, which the next field overwrites, so that how
-/// long it is needs no branch.
+/// Stores a record of short integers. What stands before the key is stored at once, and more than that, which the fields
+/// behind it overwrite: so that how long an integer is needs no branch.
 #[inline]
-fn store_short(out: &mut [u8], frame: &RecordFrame, record: &Record<'_>) {
+fn store_short(out: &mut [u8], length: ShortVarint, lead: Lead, record: &Record<'_>) {
     let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
-    let length = frame.short_length();
-    let timestamp = ShortVarint::of(frame.timestamp_delta);
-    let offset = ShortVarint::of(frame.offset_delta);
-    let key_length = ShortVarint::of(length_of(record.key));
     let value_length = ShortVarint::of(length_of(record.value));
-    let place_at = length.len() + 1 + timestamp.len();
-    let key_at = place_at + offset.len() + key_length.len();
-    let value_at = key_at + key.len() + value_length.len();
-    store_over(out, 0, length.bytes());
-    store_over(out, length.len(), timestamp.bytes() << 8 | u64::from(RECORD_ATTRIBUTES));
-    store_over(out, place_at, key_length.bytes() << (8 * offset.len()) | offset.bytes());
+    let first = u128::from(lead.bytes) << (8 * length.len()) | u128::from(length.bytes());
+    *out.first_chunk_mut::<OVER_BYTES>().expect("a short record is longer") = first.to_le_bytes();
+    let mut rest = &mut out[length.len() + lead.len..];
     if !key.is_empty() {
-        out[key_at..key_at + key.len()].copy_from_slice(key);
+        let (these, behind) = rest.split_at_mut(key.len());
+        these.copy_from_slice(key);
+        rest = behind;
     }
     let [first, second, ..] = value_length.bytes().to_le_bytes();
-    *out[value_at - value_length.len()..].first_chunk_mut().expect(LAST_IS_OTHER) = [first, second];
-    let (count, value_bytes) = out[value_at..].split_last_mut().expect(LAST_IS_OTHER);
+    *rest.first_chunk_mut().expect(LAST_IS_OTHER) = [first, second];
+    let (count, value_bytes) = rest[value_length.len()..].split_last_mut().expect(LAST_IS_OTHER);
     value_bytes.copy_from_slice(value);
     *count = 0;
 }
 
 /// Why there is always a byte behind what is stored over it.
 const LAST_IS_OTHER: &str = "the last field of a record is the number of headers";
-
-#[inline]
-fn store_over(out: &mut [u8], at: usize, bytes: u64) {
-    let [first, second, third, fourth, ..] = bytes.to_le_bytes();
-    *out[at..].first_chunk_mut().expect(LAST_IS_OTHER) = [first, second, third, fourth];
-}
 
 /// Stores any record. An integer is encoded alike in 32 bits and in 64.
 fn store_any(mut out: &mut [u8], frame: &RecordFrame, record: &Record<'_>) {
@@ -228,7 +244,7 @@ mod tests {
     #[test]
     fn a_record_has_the_same_bytes_by_the_short_way_and_by_the_long_one() {
         let bytes = vec![7; 8200];
-        let lengths = [0, 1, 62, 63, 64, 65, 100, 8000, 8170, 8181, 8182, 8183, 8191, 8192];
+        let lengths = [0, 1, 14, 15, 16, 17, 62, 63, 64, 65, 100, 8000, 8170, 8181, 8182, 8183, 8191, 8192];
         let deltas = [0, 1, -1, 63, 64, -64, -65, 8191, 8192, -8192, -8193, i64::MAX, i64::MIN];
         let mut short = 0;
         for value in [None].into_iter().chain(lengths.map(Some)) {
@@ -244,7 +260,7 @@ mod tests {
                         let shown = format!("{key:?} {value:?} {timestamp_delta} {index}");
                         assert_eq!(frame.size_bytes(), long.size_bytes(), "{shown}");
                         assert!(stored(&frame, &record) == stored(&long, &record), "{shown}");
-                        short += usize::from(frame.is_short);
+                        short += usize::from(frame.short.is_some());
                     }
                 }
             }

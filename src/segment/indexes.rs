@@ -57,6 +57,8 @@ pub(crate) struct GrowingIndexes {
     interval_bytes: u64,
     bytes_since_last_entry: u64,
     max_timestamp: Option<MaxTimestamp>,
+    /// One of the two takes no further entry. Nobody else adds any, so that an append need not ask them.
+    is_full: bool,
     /// What the files held when gathered entries last reached them.
     marks: Mutex<IndexMarks>,
 }
@@ -67,6 +69,7 @@ impl GrowingIndexes {
         let offset = OffsetIndex::create(env, &path(dir, base, SegmentFile::OffsetIndex), base, rules.max_bytes)?;
         let time = TimeIndex::create(env, &path(dir, base, SegmentFile::TimeIndex), base, rules.max_bytes)?;
         Ok(GrowingIndexes {
+            is_full: offset.is_full() || time.is_full(),
             offset: Arc::new(offset),
             time: Arc::new(time),
             interval_bytes: rules.interval_bytes,
@@ -92,6 +95,7 @@ impl GrowingIndexes {
         let bytes_since_last_entry = known.position.value().saturating_sub(last_entry_at.value());
         let marks = Mutex::new(marks_of(&offset, &time));
         Ok(GrowingIndexes {
+            is_full: offset.is_full() || time.is_full(),
             offset: Arc::new(offset),
             time: Arc::new(time),
             interval_bytes: rules.interval_bytes,
@@ -114,6 +118,7 @@ impl GrowingIndexes {
             if added && self.note_time(false).is_ok() {
                 self.bytes_since_last_entry = 0;
             }
+            self.is_full = self.offset.is_full() || self.time.is_full();
         }
         self.bytes_since_last_entry += batch.size_bytes;
     }
@@ -143,7 +148,7 @@ impl GrowingIndexes {
 
     /// Whether one of the two takes no further entry, so that the segment must roll.
     pub(crate) fn is_full(&self) -> bool {
-        self.offset.is_full() || self.time.is_full()
+        self.is_full
     }
 
     pub(crate) fn max_timestamp(&self) -> Option<MaxTimestamp> {

@@ -159,7 +159,10 @@ impl Segment {
 
     /// Lets readers see the bytes below `position`, which are there.
     pub(crate) fn publish(&self, position: Position) {
-        self.published_bytes.fetch_max(position.value(), Ordering::Release);
+        // One thread at a time writes to a segment, or follows who does: it need not be one step.
+        if position > self.published() {
+            self.published_bytes.store(position.value(), Ordering::Release);
+        }
     }
 
     /// The open files, and whether this call opened them.

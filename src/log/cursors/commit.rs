@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::log::Log;
-use crate::log::append::{AppendOptions, Appended};
+use crate::log::options::{AppendOptions, Appended};
 use crate::offset::Offset;
 use crate::record::Record;
 

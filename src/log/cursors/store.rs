@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::config::{LogConfig, Worker};
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::Env;
-use crate::log::append::AppendOptions;
+use crate::log::options::AppendOptions;
 use crate::log::read::Reader;
 use crate::log::shared::Shared;
 use crate::offset::Offset;

@@ -133,7 +133,7 @@ impl Expected {
         let latest_start = match unsettled {
             Some(Unsettled::StartAt(start)) => self.start.max(start),
             // It may have been on its way when the power went.
-            _ if front_may_move && log.shared().config.read().retains_less_than_all() => self.end.max(self.start),
+            _ if front_may_move && log.shared().config.get().retains_less_than_all() => self.end.max(self.start),
             _ => self.start,
         };
         assert!(start >= self.durable_start, "the log begins at {start}, but {} was durable", self.durable_start);

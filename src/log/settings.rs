@@ -1,0 +1,84 @@
+//! The configuration of an open log, which may be changed while others append.
+//!
+//! Appends look at it each time. So that they need neither a lock nor a count for it, a thread keeps the configuration that it
+//! appended by last, and with it a number that no other configuration of this process has; a glance at the number tells
+//! whether it still counts. The invariant it owns: who changed the configuration, and who was told of it by him, goes by the
+//! new one.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::config::LogConfig;
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+thread_local! {
+    static LAST_USED: Cell<Option<(u64, Arc<LogConfig>)>> = const { Cell::new(None) };
+}
+
+/// One log's configuration.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// Locked for moments only. Written with the writer mutex held.
+    current: RwLock<Arc<LogConfig>>,
+    /// The number of what is current, raised after it is in place.
+    number: AtomicU64,
+}
+
+impl Settings {
+    pub(super) fn new(config: Arc<LogConfig>) -> Settings {
+        Settings { current: RwLock::new(config), number: AtomicU64::new(fresh_number()) }
+    }
+
+    pub(super) fn get(&self) -> Arc<LogConfig> {
+        Arc::clone(&self.current.read())
+    }
+
+    pub(super) fn set(&self, config: Arc<LogConfig>) {
+        *self.current.write() = config;
+        self.number.store(fresh_number(), Ordering::Release);
+    }
+
+    /// Hands out the configuration as it is now; one that is set meanwhile is for the next call.
+    #[inline]
+    pub(super) fn with<T>(&self, body: impl FnOnce(&LogConfig) -> T) -> T {
+        // The number first: should it be outdated by the time the configuration is taken, then the next call looks again.
+        let number = self.number.load(Ordering::Acquire);
+        let kept = LAST_USED.take().filter(|(kept, _)| *kept == number);
+        let (number, config) = kept.unwrap_or_else(|| (number, self.get()));
+        let answer = body(&config);
+        LAST_USED.set(Some((number, config)));
+        answer
+    }
+}
+
+fn fresh_number() -> u64 {
+    // Nobody learns anything from this but that numbers differ.
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(segment_bytes: u64) -> Arc<LogConfig> {
+        Arc::new(LogConfig::default().segment_bytes(segment_bytes))
+    }
+
+    #[test]
+    fn a_thread_that_goes_to_and_fro_between_logs_and_changes_goes_by_the_current_one_of_each() {
+        let (one, other) = (Settings::new(of(1000)), Settings::new(of(2000)));
+        let seen = |settings: &Settings| settings.with(|config| config.segment_bytes);
+        assert_eq!((seen(&one), seen(&one), seen(&other), seen(&one)), (1000, 1000, 2000, 1000));
+        one.set(of(3000));
+        assert_eq!((seen(&one), seen(&other), one.get().segment_bytes), (3000, 2000, 3000));
+        let inside = one.with(|outer| (other.with(|inner| inner.segment_bytes), outer.segment_bytes));
+        assert_eq!((inside, seen(&one), seen(&other)), ((2000, 3000), 3000, 2000));
+        let set_meanwhile = one.with(|config| {
+            one.set(of(4000));
+            config.segment_bytes
+        });
+        assert_eq!((set_meanwhile, seen(&one)), (3000, 4000));
+    }
+}
