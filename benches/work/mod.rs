@@ -116,7 +116,7 @@ pub(crate) const ROWS: &[Row] = &[
         work: "append, one 100-byte record a call, `WriteMode::Mapped`",
         against: "`write` of the payload",
         make: |dir, scale| {
-            Ok(Box::new(append::single(dir, 100, scale.pick(4_000, 200_000)).in_mode(WriteMode::Mapped)))
+            Ok(Box::new(append::single(dir, 100, scale.pick(4_000, 1_000_000)).in_mode(WriteMode::Mapped)))
         },
     },
     Row {
@@ -124,7 +124,7 @@ pub(crate) const ROWS: &[Row] = &[
         work: "append, one 1 KiB record a call, `WriteMode::Mapped`",
         against: "`write` of the payload",
         make: |dir, scale| {
-            Ok(Box::new(append::single(dir, 1 << 10, scale.pick(4_000, 100_000)).in_mode(WriteMode::Mapped)))
+            Ok(Box::new(append::single(dir, 1 << 10, scale.pick(4_000, 300_000)).in_mode(WriteMode::Mapped)))
         },
     },
     Row {
@@ -156,6 +156,12 @@ pub(crate) const ROWS: &[Row] = &[
         work: "durable append of 100 bytes, 8 threads",
         against: "`write` and `fdatasync` a record, one file",
         make: |dir, scale| Ok(Box::new(durable::Durable::new(dir, 8, scale.pick(10, 100)))),
+    },
+    Row {
+        name: "durable_64",
+        work: "durable append of 100 bytes, 64 threads",
+        against: "`write` and `fdatasync` a record, one file",
+        make: |dir, scale| Ok(Box::new(durable::Durable::new(dir, 64, scale.pick(3, 50)))),
     },
     Row {
         name: "scan_records",
