@@ -16,6 +16,9 @@ use nix::libc;
 use super::File;
 use crate::offset::Position;
 
+/// What a map is read by, where places and lengths allow it.
+const WORD_BYTES: usize = size_of::<u32>();
+
 /// A read-only map, read by copies and never lent out as a slice, since the file grows meanwhile.
 #[derive(Debug)]
 pub(crate) struct ReadMap {
@@ -50,14 +53,26 @@ impl ReadMap {
         ReadMap { inner: MapInner::Sim(map) }
     }
 
-    /// Copies `N` bytes at `at`, which the caller knows to lie inside the file.
+    /// Copies `N` bytes at `at`, which the caller knows to lie inside the file. Whole words at their places are the fast
+    /// case, and all that an index asks for.
+    #[inline]
     pub(crate) fn copy_at<const N: usize>(&self, at: usize) -> [u8; N] {
         match &self.inner {
             MapInner::Real(map) => {
                 assert!(at.checked_add(N).is_some_and(|end| end <= map.len()), "a read behind the map");
-                // SAFETY: `at + N` lies within the map (asserted), bytes have no alignment, and a volatile read may
-                // race with the kernel's copy of a `pwrite` without the compiler drawing conclusions from it.
-                unsafe { map.as_ptr().add(at).cast::<[u8; N]>().read_volatile() }
+                let mut bytes = [0; N];
+                if !N.is_multiple_of(WORD_BYTES) || !at.is_multiple_of(WORD_BYTES) {
+                    // SAFETY: `at + N` lies within the map (asserted), bytes have no alignment, and a volatile read may
+                    // race with the kernel's copy of a `pwrite` without the compiler drawing conclusions from it.
+                    return unsafe { map.as_ptr().add(at).cast::<[u8; N]>().read_volatile() };
+                }
+                for (nth, word) in bytes.as_chunks_mut::<WORD_BYTES>().0.iter_mut().enumerate() {
+                    // SAFETY: as above; and a map begins at a page, so that a word whose place is a multiple of its size
+                    // is aligned. The compiler copies an array byte by byte where the read is volatile, and a word at once.
+                    let read = unsafe { map.as_ptr().add(at + nth * WORD_BYTES).cast::<u32>().read_volatile() };
+                    *word = read.to_ne_bytes();
+                }
+                bytes
             }
             #[cfg(any(test, feature = "sim"))]
             MapInner::Sim(map) => map.copy_at(at),

@@ -18,6 +18,8 @@ pub(super) const LARGEST_ENTRY_BYTES: usize = 12;
 /// An entry of a [`SparseIndex`](super::sparse::SparseIndex).
 pub(super) trait Entry: Copy + Debug {
     const SIZE_BYTES: usize;
+    /// Where in an entry the field of its offset stands.
+    const OFFSET_AT: u64;
 
     /// The offset that the entry speaks of; non-decreasing over the entries of an index.
     fn offset(self) -> Offset;

@@ -111,13 +111,13 @@ impl OffsetIndex {
 
     /// The entry with the largest offset at or below the target; without one the segment's start.
     pub(crate) fn lookup(&self, target: Offset) -> Result<OffsetEntry> {
-        let found = self.entries.floor(|entry| entry.offset <= target)?;
+        let (found, _) = self.entries.around_offset(target)?;
         Ok(found.unwrap_or(OffsetEntry { offset: self.entries.base(), position: Position::ZERO }))
     }
 
     /// The entry that [`OffsetIndex::lookup`] gives, and the first one behind the target.
     pub(crate) fn around(&self, target: Offset) -> Result<(OffsetEntry, Option<OffsetEntry>)> {
-        let (found, behind) = self.entries.around(|entry| entry.offset <= target)?;
+        let (found, behind) = self.entries.around_offset(target)?;
         Ok((found.unwrap_or(OffsetEntry { offset: self.entries.base(), position: Position::ZERO }), behind))
     }
 
@@ -192,6 +192,7 @@ fn outside(entry: OffsetEntry, log_len: Position, end: Offset) -> Option<&'stati
 
 impl Entry for OffsetEntry {
     const SIZE_BYTES: usize = 8;
+    const OFFSET_AT: u64 = 0;
 
     fn offset(self) -> Offset {
         self.offset

@@ -196,8 +196,18 @@ impl<E: Entry> SparseIndex<E> {
         self.readable(written.entry(number)).map(Some)
     }
 
-    /// The last entry of the prefix for which `holds` is true, and the first one behind that prefix.
-    pub(super) fn around(&self, holds: impl Fn(E) -> bool) -> Result<(Option<E>, Option<E>)> {
+    /// The last entry at or below an offset, and the first one above it.
+    pub(super) fn around_offset(&self, target: Offset) -> Result<(Option<E>, Option<E>)> {
+        self.around(|entry| entry.offset() <= target, |written| written.prefix_up_to(target))
+    }
+
+    /// The last entry of the prefix for which `holds` is true, and the first one behind that prefix, whose length among
+    /// the written entries `prefix_len` finds.
+    fn around(
+        &self,
+        holds: impl Fn(E) -> bool,
+        prefix_len: impl FnOnce(&Written<E>) -> io::Result<u64>,
+    ) -> Result<(Option<E>, Option<E>)> {
         let (written, (below, behind)) = self.observe(|_, gathered| {
             let below = gathered.partition_point(|entry| holds(*entry));
             (below.checked_sub(1).map(|slot| gathered[slot]), gathered.get(below).copied())
@@ -205,7 +215,7 @@ impl<E: Entry> SparseIndex<E> {
         if below.is_some() {
             return Ok((below, behind));
         }
-        let slot = self.readable(written.prefix_len(&holds))?;
+        let slot = self.readable(prefix_len(&written))?;
         let below = self.readable(written.last_of(slot))?;
         let behind = if slot == written.entries() { behind } else { Some(self.readable(written.entry(slot))?) };
         Ok((below, behind))
@@ -213,12 +223,12 @@ impl<E: Entry> SparseIndex<E> {
 
     /// The last entry of the prefix for which `holds` is true.
     pub(super) fn floor(&self, holds: impl Fn(E) -> bool) -> Result<Option<E>> {
-        Ok(self.around(holds)?.0)
+        Ok(self.around(&holds, |written| written.prefix_len(&holds))?.0)
     }
 
     /// The first entry behind the prefix for which `holds` is true.
     pub(super) fn ceiling(&self, holds: impl Fn(E) -> bool) -> Result<Option<E>> {
-        Ok(self.around(holds)?.1)
+        Ok(self.around(&holds, |written| written.prefix_len(&holds))?.1)
     }
 
     /// How many entries lie below an offset.

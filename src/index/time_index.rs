@@ -190,6 +190,7 @@ fn fault(last: Option<TimeEntry>, entry: TimeEntry, end: Offset) -> Option<&'sta
 
 impl Entry for TimeEntry {
     const SIZE_BYTES: usize = 12;
+    const OFFSET_AT: u64 = 8;
 
     fn offset(self) -> Offset {
         self.offset

@@ -23,6 +23,7 @@ pub(super) enum Bytes {
 }
 
 impl Bytes {
+    #[inline]
     pub(super) fn copy_at<const N: usize>(&self, at: u64) -> io::Result<[u8; N]> {
         match self {
             Bytes::Map(map) => Ok(map.copy_at(usize::try_from(at).expect("addresses have 64 bits"))),
@@ -63,6 +64,16 @@ impl<E: Entry> Written<E> {
     /// The last of the first `count` entries.
     pub(super) fn last_of(&self, count: u64) -> io::Result<Option<E>> {
         count.checked_sub(1).map(|last| self.entry(last)).transpose()
+    }
+
+    /// The number of leading entries whose offset is at or below `target`.
+    pub(super) fn prefix_up_to(&self, target: Offset) -> io::Result<u64> {
+        let Some(relative) = target.checked_distance(self.base) else { return Ok(0) };
+        let Some(bytes) = &self.bytes else { return Ok(0) };
+        search::slots_up_to(self.entries, E::SIZE_BYTES, relative, |slot| {
+            assert!(slot < self.entries, "entry {slot} of {}", self.entries);
+            Ok(u64::from(u32::from_be_bytes(bytes.copy_at(slot * entry_bytes::<E>() + E::OFFSET_AT)?)))
+        })
     }
 
     /// The number of leading entries for which `holds` is true.
