@@ -1,7 +1,9 @@
-//! Criterion over all work: `cargo bench --bench engine`, with criterion's own options behind `--`.
+//! Criterion over every operation and over all work: `cargo bench --bench engine`, with criterion's own options behind
+//! `--`, such as a part of a name: `cargo bench --bench engine -- Log::append`.
 //!
-//! It watches kstore from one change to the next, each piece of work beside bare system calls. The two sides of a piece
-//! are measured one after the other; for ratios, which want both at the same time, there is `ratios.rs`.
+//! It watches kstore from one change to the next: each public operation by itself, and each piece of work beside bare
+//! system calls. The two sides of a piece are measured one after the other; for ratios, which want both at the same time,
+//! there is `ratios.rs`, and for instruction counts, which other programs do not disturb, `instructions`.
 
 #![allow(clippy::disallowed_methods, reason = "benches measure with the system's own files and clocks")]
 
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 
+mod operations;
 #[expect(dead_code, reason = "the table in `ratios.rs` shows more of each row")]
 mod work;
 
@@ -42,5 +45,5 @@ fn repeat(rounds: u64, mut round: impl FnMut() -> Outcome<Cost>) -> Duration {
     (0..rounds).map(|_| round().expect("a round succeeds").wall).sum()
 }
 
-criterion_group!(benches, all_work);
+criterion_group!(benches, operations::all, all_work);
 criterion_main!(benches);

@@ -24,7 +24,7 @@ use work::{Cost, Outcome, Place, ROWS, Row, Scale, Work, latencies};
 #[derive(Parser)]
 struct Options {
     /// Small rounds, and few: to see that everything runs. The figures mean little.
-    #[arg(long)]
+    #[arg(long, alias = "test")]
     quick: bool,
     /// One JSON object a line in place of the table.
     #[arg(long)]

@@ -1,5 +1,5 @@
-//! The house rules that a compiler does not know, checked on the source tree: layers, sizes, words, dependencies, and
-//! the table of what is tested.
+//! The house rules that a compiler does not know, checked on the source tree: layers, sizes, words, dependencies, benches,
+//! and the table of what is tested.
 //!
 //! It reads files and runs `cargo tree`; it writes only when told to (`KSTORE_BLESS=1 cargo test --test tidy` brings
 //! `tests/coverage.md` in step). The invariant it owns: each checker is itself tested on input that must fail.
@@ -17,6 +17,8 @@ mod coverage;
 mod layers;
 #[path = "tidy/locks.rs"]
 mod locks;
+#[path = "tidy/measured.rs"]
+mod measured;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -43,6 +45,11 @@ fn modules_name_only_lower_layers() {
 #[test]
 fn locks_atomics_and_threads_come_from_one_place() {
     assert_none(files(&["src"], &[".rs"]).iter().flat_map(locks::violations).collect());
+}
+
+#[test]
+fn every_public_operation_is_measured_or_has_a_reason_why_not() {
+    assert_none(measured::violations(&files(&["src"], &[".rs"]), &files(&["benches/operations"], &[".rs"])));
 }
 
 #[test]
