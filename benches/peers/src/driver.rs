@@ -197,9 +197,20 @@ fn run_row(plan: &Plan, place: &Place, row: &'static Row) -> Outcome<MeasuredRow
 }
 
 fn run_round(plan: &Plan, place: &Place, column: &Column, row: &Row, shape: &Shape) -> Outcome<Figures> {
+    in_a_folder(place, |dir| {
+        let said = run_child((column.command)(row, shape, dir)?, place.dir(), plan.limit)?;
+        Ok(Figures::last_of(&said)?)
+    })
+}
+
+/// Does something in an empty folder, which is gone afterwards.
+///
+/// # Errors
+/// Of the work, and if the folder cannot be made or deleted.
+pub(crate) fn in_a_folder<T>(place: &Place, work: impl FnOnce(&Path) -> Outcome<T>) -> Outcome<T> {
     let dir = place.dir().join("round");
     std::fs::create_dir(&dir)?;
-    let result = (column.command)(row, shape, &dir).and_then(|command| run_child(command, place.dir(), plan.limit));
+    let result = work(&dir);
     std::fs::remove_dir_all(&dir)?;
     // What the deletion left to the journal is not the next one's to pay.
     File::open(place.dir())?.sync_all()?;
@@ -209,8 +220,11 @@ fn run_round(plan: &Plan, place: &Place, column: &Column, row: &Row, shape: &Sha
 /// How often a child is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Runs a child to its end, or to the end of our patience, and reads its last line.
-fn run_child(mut command: Command, scratch: &Path, limit: Duration) -> Outcome<Figures> {
+/// Runs a child to its end, or to the end of our patience, and gives what it said.
+///
+/// # Errors
+/// If it fails, with its last complaint, or takes too long.
+pub(crate) fn run_child(mut command: Command, scratch: &Path, limit: Duration) -> Outcome<String> {
     let (said, complained) = (scratch.join("said"), scratch.join("complained"));
     command.stdin(Stdio::piped()).stdout(File::create(&said)?).stderr(File::create(&complained)?);
     let mut child = command.spawn()?;
@@ -230,7 +244,7 @@ fn run_child(mut command: Command, scratch: &Path, limit: Duration) -> Outcome<F
     };
     drop(waiting);
     if status.success() {
-        return Ok(Figures::last_of(&String::from_utf8_lossy(&std::fs::read(said)?))?);
+        return Ok(String::from_utf8_lossy(&std::fs::read(said)?).into_owned());
     }
     let complaints = std::fs::read(complained)?;
     Err(format!("{status}: {}", complaint(&String::from_utf8_lossy(&complaints))).into())
@@ -262,7 +276,7 @@ pub(crate) mod tests {
         let scratch = tempfile::tempdir().expect("a folder");
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        run_child(command, scratch.path(), limit)
+        Ok(Figures::last_of(&run_child(command, scratch.path(), limit)?)?)
     }
 
     #[test]

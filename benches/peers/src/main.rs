@@ -32,6 +32,7 @@ mod spread;
 mod storage;
 mod values;
 mod work;
+mod workloads;
 
 use driver::Plan;
 use place::Place;
@@ -46,10 +47,10 @@ struct Options {
     #[command(subcommand)]
     command: Option<Command>,
     /// Small rounds, and few: some minutes in place of hours.
-    #[arg(long)]
+    #[arg(long, global = true)]
     quick: bool,
-    /// Only the rows whose names contain one of these.
-    #[arg(long, value_delimiter = ',')]
+    /// Only the rows, or workloads, whose names contain one of these.
+    #[arg(long, global = true, value_delimiter = ',')]
     rows: Vec<String>,
     /// Only the peers whose names contain one of these; the bare calls always run.
     #[arg(long, value_delimiter = ',')]
@@ -58,16 +59,16 @@ struct Options {
     #[arg(long)]
     no_jvm: bool,
     /// How many rounds of each peer are measured.
-    #[arg(long)]
+    #[arg(long, global = true)]
     rounds: Option<usize>,
     /// Where the files go: a folder on the disk to measure.
-    #[arg(long)]
+    #[arg(long, global = true)]
     dir: Option<PathBuf>,
     /// Where the table, the figures and the plots go: `peers` in the target folder unless said.
-    #[arg(long)]
+    #[arg(long, global = true)]
     out: Option<PathBuf>,
     /// A round that takes longer is given up.
-    #[arg(long)]
+    #[arg(long, global = true)]
     limit_seconds: Option<u64>,
 }
 
@@ -75,42 +76,72 @@ struct Options {
 enum Command {
     /// Does one round of a row; what the others are made of.
     #[command(hide = true)]
-    Round {
-        peer: String,
-        row: String,
-        dir: PathBuf,
-        #[arg(long)]
-        quick: bool,
-    },
+    Round { peer: String, row: String, dir: PathBuf },
+    /// Measures kstore beside bare system calls, at the workloads of the well-known descriptions of Kafka.
+    Workloads,
+    /// Does one case of a workload.
+    #[command(hide = true)]
+    Case { workload: String, case: String, dir: PathBuf },
+    /// Opens logs, appends to them, and ends as a process does that is killed.
+    #[command(hide = true)]
+    LeaveOpen { dir: PathBuf, logs: usize, records: usize },
 }
 
 fn main() -> Outcome<()> {
     let options = Options::parse();
     match &options.command {
-        Some(Command::Round { peer, row, dir, quick }) => one_round(peer, row, dir, *quick),
+        Some(Command::Round { peer, row, dir }) => one_round(peer, row, dir, options.quick),
+        Some(Command::Workloads) => all_workloads(&options),
+        Some(Command::Case { workload, case, dir }) => {
+            end_with_parent();
+            let told = workloads::one(workload, case, dir, workloads::Scale { quick: options.quick })?;
+            Ok(writeln!(stdout(), "{told}")?)
+        }
+        Some(Command::LeaveOpen { dir, logs, records }) => workloads::leave_open(dir, *logs, *records),
         None => all_rounds(&options),
     }
 }
 
 fn all_rounds(options: &Options) -> Outcome<()> {
     let plan = plan(options)?;
+    let (place, out) = folders(options)?;
+    let measured = driver::run(&plan, &place, |measured| report::write(measured, &out))?;
+    writeln!(stdout(), "{}", report::markdown(&measured))?;
+    conclude(&out, &measured.failures())
+}
+
+fn all_workloads(options: &Options) -> Outcome<()> {
+    let plan = workloads::Plan::of(&options.rows, options.quick, options.rounds, limit(options))?;
+    let (place, out) = folders(options)?;
+    let measured = workloads::run(&plan, &place, |measured| workloads::write(measured, &out))?;
+    writeln!(stdout(), "{}", workloads::markdown(&measured))?;
+    conclude(&out, &measured.failures())
+}
+
+/// Where is measured, and where the figures go.
+fn folders(options: &Options) -> Outcome<(Place, PathBuf)> {
     let place = Place::below(options.dir.clone())?;
     if place.is_in_memory() {
         writeln!(stderr(), "warning: {} is no disk; name a folder with --dir", place.file_system())?;
     }
     let out = options.out.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers"));
     std::fs::create_dir_all(&out)?;
-    let measured = driver::run(&plan, &place, |measured| report::write(measured, &out))?;
-    writeln!(stdout(), "{}", report::markdown(&measured))?;
+    Ok((place, out))
+}
+
+fn conclude(out: &std::path::Path, failures: &[String]) -> Outcome<()> {
     writeln!(stderr(), "written to {}", out.display())?;
-    let failures = measured.failures();
     if failures.is_empty() {
         return Ok(());
     }
-    for failure in &failures {
+    for failure in failures {
         writeln!(stderr(), "failed: {failure}")?;
     }
     Err(format!("{} rounds failed", failures.len()).into())
+}
+
+fn limit(options: &Options) -> Duration {
+    Duration::from_secs(options.limit_seconds.unwrap_or(if options.quick { 120 } else { 1_200 }))
 }
 
 /// What the options ask for. It builds what runs in a JVM, or says loudly why that does not run.
@@ -134,14 +165,13 @@ fn plan(options: &Options) -> Outcome<Plan> {
             not_run = Some(why);
         }
     }
-    let (rounds, limit_seconds) = if options.quick { (3, 120) } else { (5, 1_200) };
     Ok(Plan {
         rows,
         columns,
         not_run,
-        rounds: options.rounds.unwrap_or(rounds).max(1),
+        rounds: options.rounds.unwrap_or(if options.quick { 3 } else { 5 }).max(1),
         quick: options.quick,
-        limit: Duration::from_secs(options.limit_seconds.unwrap_or(limit_seconds)),
+        limit: limit(options),
     })
 }
 
@@ -151,15 +181,20 @@ fn is_named(parts: &[String], name: &str) -> bool {
 }
 
 fn one_round(peer: &str, row: &str, dir: &std::path::Path, quick: bool) -> Outcome<()> {
+    end_with_parent();
+    let row = ROWS.iter().find(|known| known.name == row).ok_or_else(|| format!("no row is named {row}"))?;
+    let figures = (peers::named(peer)?.run)(dir, &row.shape(quick)?)?;
+    writeln!(stdout(), "{}", figures.to_line()?)?;
+    Ok(())
+}
+
+/// Ends this process when the one that started it does.
+fn end_with_parent() {
     // Whoever started this holds the other end, and is gone when it ends.
     std::thread::spawn(|| {
         let ended = stdin().read_to_end(&mut Vec::new());
         std::process::exit(if ended.is_ok() { 3 } else { 4 })
     });
-    let row = ROWS.iter().find(|known| known.name == row).ok_or_else(|| format!("no row is named {row}"))?;
-    let figures = (peers::named(peer)?.run)(dir, &row.shape(quick)?)?;
-    writeln!(stdout(), "{}", figures.to_line()?)?;
-    Ok(())
 }
 
 #[cfg(test)]

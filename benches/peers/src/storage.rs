@@ -15,11 +15,16 @@ const BLOCK_BYTES: u64 = 512;
 
 /// Bytes that this process has caused to be written to a disk; `None` where the system does not count them.
 pub(crate) fn written_bytes() -> Option<u64> {
-    written_bytes_in(&std::fs::read_to_string("/proc/self/io").ok()?)
+    counter_in(&std::fs::read_to_string("/proc/self/io").ok()?, "write_bytes:")
 }
 
-fn written_bytes_in(counters: &str) -> Option<u64> {
-    counters.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
+/// Bytes that this process has had read from a block device; `None` where the system does not count them.
+pub(crate) fn read_bytes() -> Option<u64> {
+    counter_in(&std::fs::read_to_string("/proc/self/io").ok()?, "read_bytes:")
+}
+
+fn counter_in(counters: &str, name: &str) -> Option<u64> {
+    counters.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 /// The bytes that the files below a folder take on the disk: holes take none, room that was allocated ahead does.
@@ -76,15 +81,16 @@ fn read_data(path: &Path, chunk: &mut [u8]) -> io::Result<u64> {
 mod tests {
     use std::fs::File;
 
-    use super::{read_once, stored_bytes, written_bytes_in};
+    use super::{counter_in, read_once, stored_bytes};
 
     #[test]
     fn the_counter_is_found_among_the_others() {
         let counters =
             "rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 5\nwrite_bytes: 6\ncancelled_write_bytes: 7\n";
-        assert_eq!(written_bytes_in(counters), Some(6));
-        assert_eq!(written_bytes_in("cancelled_write_bytes: 7\n"), None);
-        assert_eq!(written_bytes_in("write_bytes: many\n"), None);
+        assert_eq!(counter_in(counters, "write_bytes:"), Some(6));
+        assert_eq!(counter_in(counters, "read_bytes:"), Some(5));
+        assert_eq!(counter_in("cancelled_write_bytes: 7\n", "write_bytes:"), None);
+        assert_eq!(counter_in("write_bytes: many\n", "write_bytes:"), None);
     }
 
     #[test]

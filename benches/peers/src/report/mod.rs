@@ -12,6 +12,7 @@ use crate::spread::{Spread, number};
 mod plot;
 mod table;
 
+pub(crate) use plot::{Curve, curves};
 pub(crate) use table::markdown;
 
 /// Writes everything that can be said so far into a folder.
@@ -54,7 +55,7 @@ fn stored_bytes(figures: &Figures) -> Option<f64> {
 }
 
 /// The machine, as far as it matters and tells.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");

@@ -30,14 +30,30 @@ struct Peer {
 }
 
 impl Peer {
-    /// The bare calls are grey.
     fn color(self) -> RGBColor {
-        if self.name == crate::peers::RAW {
-            return RGBColor(120, 120, 120);
-        }
-        let (red, green, blue) = Palette99::COLORS[self.at % Palette99::COLORS.len()];
-        RGBColor(red, green, blue)
+        color(if self.name == crate::peers::RAW { BARE } else { self.at })
     }
+}
+
+/// The number of the bare calls among the colors.
+const BARE: usize = usize::MAX;
+
+/// The bare calls are grey.
+fn color(number: usize) -> RGBColor {
+    if number == BARE {
+        return RGBColor(120, 120, 120);
+    }
+    let (red, green, blue) = Palette99::COLORS[number % Palette99::COLORS.len()];
+    RGBColor(red, green, blue)
+}
+
+/// A line through some of the places of a chart.
+pub(crate) struct Curve {
+    pub(crate) name: String,
+    /// Its number among the colors.
+    pub(crate) color: usize,
+    /// The numbers of the places, rising, and what was measured there.
+    pub(crate) points: Vec<(u32, f64)>,
 }
 
 /// Both plots of a row; that of latencies where some were measured.
@@ -54,13 +70,18 @@ pub(super) fn write(measured: &Measured, row: &MeasuredRow, out: &Path) -> Outco
     }
     let times = done.iter().filter_map(|(peer, cell)| Some((*peer, cell.spread(|figures| Some(wall_ns(figures)))?)));
     bars(row.row.work, &times.collect::<Vec<_>>(), &out.join(format!("{}.svg", row.row.name)))?;
-    let lines: Vec<(Peer, Vec<f64>)> = done
+    let lines: Vec<Curve> = done
         .iter()
-        .map(|(peer, cell)| (*peer, latencies(cell)))
-        .filter(|(_, latencies)| !latencies.is_empty())
+        .map(|(peer, cell)| Curve {
+            name: peer.name.to_string(),
+            color: if peer.name == crate::peers::RAW { BARE } else { peer.at },
+            points: (0..).zip(latencies(cell)).collect(),
+        })
+        .filter(|curve| !curve.points.is_empty())
         .collect();
     if !lines.is_empty() {
-        curves(row.row.work, &lines, &out.join(format!("{}-latency.svg", row.row.name)))?;
+        let title = format!("{}: time of a call", row.row.work);
+        curves(&title, &NAMES, time, &lines, &out.join(format!("{}-latency.svg", row.row.name)))?;
     }
     Ok(())
 }
@@ -118,32 +139,42 @@ fn bars(title: &str, times: &[(Peer, Spread)], path: &Path) -> Outcome<()> {
     Ok(root.present()?)
 }
 
-fn curves(title: &str, lines: &[(Peer, Vec<f64>)], path: &Path) -> Outcome<()> {
+/// Curves over places that have names, on a logarithmic scale.
+///
+/// # Errors
+/// If they cannot be drawn or written.
+pub(crate) fn curves(
+    title: &str,
+    places: &[&str],
+    show: fn(f64) -> String,
+    curves: &[Curve],
+    path: &Path,
+) -> Outcome<()> {
     let root = SVGBackend::new(path, (WIDTH, 520)).into_drawing_area();
     root.fill(&WHITE)?;
-    let (from, to) = decades(lines.iter().flat_map(|(_, latencies)| latencies.iter().copied()));
-    let steps = f64::from(u32::try_from(NAMES.len())?) - 1.0;
+    let (from, to) = decades(curves.iter().flat_map(|curve| curve.points.iter().map(|(_, value)| *value)));
+    let steps = f64::from(u32::try_from(places.len())?) - 1.0;
     let mut chart = ChartBuilder::on(&root)
-        .caption(format!("{title}: time of a call"), ("sans-serif", 15))
+        .caption(title, ("sans-serif", 15))
         .margin(12)
         .x_label_area_size(30)
         .y_label_area_size(70)
         .build_cartesian_2d(0.0..steps, (from..to).log_scale())?;
     let name_of =
-        |at: &f64| NAMES.get(usize::try_from(pixel(*at)).unwrap_or(NAMES.len())).copied().unwrap_or("").to_string();
+        |at: &f64| places.get(usize::try_from(pixel(*at)).unwrap_or(places.len())).copied().unwrap_or("").to_string();
     chart
         .configure_mesh()
-        .x_labels(NAMES.len())
+        .x_labels(places.len())
         .x_label_formatter(&name_of)
-        .y_label_formatter(&|ns| time(*ns))
+        .y_label_formatter(&|value| show(*value))
         .light_line_style(WHITE)
         .draw()?;
-    for (peer, latencies) in lines {
-        let color = peer.color();
-        let points = (0_u32..).map(f64::from).zip(latencies.iter().copied());
+    for curve in curves {
+        let color = color(curve.color);
+        let points = curve.points.iter().map(|(place, value)| (f64::from(*place), *value));
         chart
             .draw_series(LineSeries::new(points, color.stroke_width(2)))?
-            .label(peer.name)
+            .label(&curve.name)
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color.stroke_width(2)));
     }
     let place = SeriesLabelPosition::UpperLeft;
