@@ -56,11 +56,19 @@ fn gallop(mut low: u64, mut high: u64, guess: u64, holds: impl Fn(u64) -> io::Re
     }
     let guess = guess.clamp(low, high - 1);
     let (mut step, is_above) = (1, holds(guess)?);
-    if is_above { low = guess + 1 } else { high = guess }
+    if is_above {
+        low = guess + 1
+    } else {
+        high = guess
+    }
     while low < high {
         let probe = if is_above { (low + step - 1).min(high - 1) } else { high.saturating_sub(step).max(low) };
         let holds_there = holds(probe)?;
-        if holds_there { low = probe + 1 } else { high = probe }
+        if holds_there {
+            low = probe + 1
+        } else {
+            high = probe
+        }
         if holds_there != is_above {
             break;
         }
@@ -128,11 +136,13 @@ mod tests {
     // Row 84.
     #[test]
     fn the_search_by_keys_finds_what_a_plain_search_finds() {
-        for (entry_bytes, slots) in [8, 12].into_iter().flat_map(|entry_bytes| SIZES.map(|slots| (entry_bytes, slots))) {
+        for (entry_bytes, slots) in [8, 12].into_iter().flat_map(|entry_bytes| SIZES.map(|slots| (entry_bytes, slots)))
+        {
             for keys in some_keys(slots) {
                 let targets = keys.iter().flat_map(|key| [key.saturating_sub(1), *key, key + 1]);
                 for target in targets.chain([0, u64::from(u32::MAX), u64::MAX]) {
-                    let found = slots_up_to(slots, entry_bytes, target, |slot| Ok(keys[usize::try_from(slot).unwrap()]));
+                    let found =
+                        slots_up_to(slots, entry_bytes, target, |slot| Ok(keys[usize::try_from(slot).unwrap()]));
                     let expected = keys.partition_point(|key| *key <= target) as u64;
                     assert_eq!(found.unwrap(), expected, "{target} among {slots} slots");
                 }
