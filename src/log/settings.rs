@@ -1,19 +1,19 @@
 //! The configuration of an open log, which may be changed while others append.
 //!
 //! Appends look at it each time. So that they need neither a lock nor a count for it, a thread keeps the configuration that it
-//! appended by last, and with it a number that no other configuration of this process has; a glance at the number tells
-//! whether it still counts. The invariant it owns: who changed the configuration, and who was told of it by him, goes by the
-//! new one.
+//! appended by last, and a glance at where the current one lies tells whether it is still that one: what is kept is alive,
+//! so that no other lies there. The invariant it owns: who changed the configuration, and who was told of it by him, goes
+//! by the new one.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::config::LogConfig;
 use crate::sync::RwLock;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 thread_local! {
-    static LAST_USED: Cell<Option<(u64, Arc<LogConfig>)>> = const { Cell::new(None) };
+    static LAST_USED: Cell<Option<Arc<LogConfig>>> = const { Cell::new(None) };
 }
 
 /// One log's configuration.
@@ -21,13 +21,14 @@ thread_local! {
 pub(super) struct Settings {
     /// Locked for moments only. Written with the writer mutex held.
     current: RwLock<Arc<LogConfig>>,
-    /// The number of what is current, raised after it is in place.
-    number: AtomicU64,
+    /// Where it lies in memory, said once it is in place.
+    address: AtomicUsize,
 }
 
 impl Settings {
     pub(super) fn new(config: Arc<LogConfig>) -> Settings {
-        Settings { current: RwLock::new(config), number: AtomicU64::new(fresh_number()) }
+        let address = AtomicUsize::new(address_of(&config));
+        Settings { current: RwLock::new(config), address }
     }
 
     pub(super) fn get(&self) -> Arc<LogConfig> {
@@ -35,27 +36,25 @@ impl Settings {
     }
 
     pub(super) fn set(&self, config: Arc<LogConfig>) {
+        let address = address_of(&config);
         *self.current.write() = config;
-        self.number.store(fresh_number(), Ordering::Release);
+        self.address.store(address, Ordering::Release);
     }
 
     /// Hands out the configuration as it is now; one that is set meanwhile is for the next call.
     #[inline]
     pub(super) fn with<T>(&self, body: impl FnOnce(&LogConfig) -> T) -> T {
-        // The number first: should it be outdated by the time the configuration is taken, then the next call looks again.
-        let number = self.number.load(Ordering::Acquire);
-        let kept = LAST_USED.take().filter(|(kept, _)| *kept == number);
-        let (number, config) = kept.unwrap_or_else(|| (number, self.get()));
+        let address = self.address.load(Ordering::Acquire);
+        let kept = LAST_USED.take().filter(|kept| address_of(kept) == address);
+        let config = kept.unwrap_or_else(|| self.get());
         let answer = body(&config);
-        LAST_USED.set(Some((number, config)));
+        LAST_USED.set(Some(config));
         answer
     }
 }
 
-fn fresh_number() -> u64 {
-    // Nobody learns anything from this but that numbers differ.
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+fn address_of(config: &Arc<LogConfig>) -> usize {
+    Arc::as_ptr(config).addr()
 }
 
 #[cfg(test)]
