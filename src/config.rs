@@ -215,7 +215,7 @@ impl Default for LogConfig {
     }
 }
 
-/// How much of the active segment is mapped at once, in bytes: what the worker has ready while appends fill as much.
+/// How much of the active segment is mapped at once, in bytes: twice as much lies ready while appends fill as much.
 const WINDOW_BYTES: u64 = 8 << 20;
 
 /// Kafka's cap on what one batch may unfold to, in bytes (`max.decompressed.message.bytes`).

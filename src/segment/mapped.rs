@@ -1,5 +1,5 @@
-//! The mapped tail of the active segment: the window that appends are stored into, and the desk at which the worker lays
-//! the next one ready.
+//! The mapped tail of the active segment: the window that appends are stored into, and the desk at which the next
+//! ones are laid ready.
 //!
 //! It knows no batch. The steps: the writer, running out of window, leaves word at the desk which parts it wants next; a
 //! thread of its own allocates, maps and touches them, under a lock that no append takes; the writer picks them up at

@@ -217,12 +217,12 @@ impl SegmentWriter {
         }
     }
 
-    /// Where the worker lays windows ready.
+    /// Where windows are laid ready.
     pub(crate) fn desk(&self) -> &Arc<WindowDesk> {
         self.tail.desk()
     }
 
-    /// Whether the worker is to be told that a window is wanted. It is asked once.
+    /// Whether the maker of windows is to be told that one is wanted. It is asked once.
     pub(crate) fn takes_window_order(&mut self) -> bool {
         self.tail.take_order()
     }

@@ -11,7 +11,7 @@ fn mapped(window_bytes: u64) -> Shape {
     Shape { write_mode: WriteMode::Mapped, window_bytes, ..shape() }
 }
 
-/// What the worker does.
+/// What the maker of windows does.
 fn lay_window(writer: &mut SegmentWriter) {
     assert!(writer.takes_window_order(), "a window is asked for");
     let log = Arc::clone(writer.log());
