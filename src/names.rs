@@ -127,12 +127,15 @@ impl Stage {
 
 /// Says what a file name in a log's directory stands for. Total: any name gives an answer.
 pub(crate) fn classify(name: &str) -> Name {
+    // Nearly all names are of this kind, which no other one looks like.
+    if let Some((base, kind, true)) = segment_file(name) {
+        return Name::Live { base, kind };
+    }
     if matches!(name, STATE | LOCK | LEADER_EPOCH_CHECKPOINT | PARTITION_METADATA) || name.ends_with(TEMPORARY_SUFFIX) {
         return Name::Known;
     }
     let (rest, stage) = split_stage(name);
     match (segment_file(rest), stage) {
-        (Some((base, kind, true)), None) => Name::Live { base, kind },
         (Some((base, kind, true)), Some(stage)) => Name::Interim { base, kind, stage },
         (Some((base, kind, false)), None) => Name::Misnumbered { base, kind },
         _ => Name::Foreign,

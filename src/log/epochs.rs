@@ -392,7 +392,7 @@ fn scan(env: &Env, segments: &BTreeMap<Offset, Arc<Segment>>, log_start: Offset)
 }
 
 fn open(env: &Env, segment: &Segment) -> Result<Scanner> {
-    let log = Arc::new(LogFile::open(env, segment.log_path(), OpenMode::Read)?);
+    let log = Arc::new(LogFile::open(env, &segment.log_path(), OpenMode::Read)?);
     Ok(Scanner::new(log, Position::ZERO, segment.published()))
 }
 

@@ -173,8 +173,9 @@ impl Shared {
         match largest {
             Ok(Some(time)) if time <= now => Ok(Some(time)),
             Ok(time) => {
-                let found = self.core.env().metadata(segment.log_path());
-                let modified = found.map_err(|error| Error::io(IoOp::Inspect, segment.log_path(), &error))?.modified;
+                let path = segment.log_path();
+                let found = self.core.env().metadata(&path);
+                let modified = found.map_err(|error| Error::io(IoOp::Inspect, &path, &error))?.modified;
                 Ok(Some(time.map_or(modified, |time| time.min(modified))))
             }
             Err(Error::Corrupt { .. }) => Ok(None),

@@ -267,12 +267,12 @@ impl Shared {
         if across.is_none() && place.due < new_end && !self.core.gaps_allowed() {
             // Records below the cut are missing, where none may be.
             let reason = Corruption::OffsetGap { found: new_end.to_disk(), expected: place.due.to_disk() };
-            return Err(Error::corrupt(segment.log_path(), place.position, reason));
+            return Err(Error::corrupt(&segment.log_path(), place.position, reason));
         }
         let left = match across.filter(|_| unit == Unit::Record) {
             Some(across) => Some(
                 shortened(&across.header, across.bytes, end, limits)
-                    .map_err(|reason| Error::corrupt(segment.log_path(), place.position, reason))?,
+                    .map_err(|reason| Error::corrupt(&segment.log_path(), place.position, reason))?,
             ),
             None => None,
         };
@@ -373,7 +373,7 @@ impl Shared {
     /// Shows readers the new end if nobody but the writer holds the active segment and nothing that goes was sent: from
     /// then on nobody can come by the bytes above the cut.
     fn take_from_readers(&self, writer: &mut Writer, plan: &Plan, truncated: &Truncated) -> bool {
-        let fresh = Segment::new(self.core.dir(), plan.base(), plan.position, plan.damage.clone());
+        let fresh = Segment::within(self.core.dir(), plan.base(), plan.position, plan.damage.clone());
         let active = writer.active();
         let nobody_holds = |old: &Arc<Segment>| {
             Arc::ptr_eq(old, active.segment())

@@ -59,11 +59,7 @@ pub(crate) struct DamagedRange {
 #[derive(Debug)]
 pub(crate) struct Segment {
     base: Offset,
-    log_path: Arc<Path>,
-    offset_index_path: Option<Arc<Path>>,
-    time_index_path: Option<Arc<Path>>,
-    /// Another process may be writing the files: indexes are read by calls, never mapped (rule 23).
-    foreign: bool,
+    files: Files,
     /// Bytes of the `.log` that readers may see. Raised after the bytes are there.
     published_bytes: AtomicU64,
     /// Open files; `None` until first use and again after [`Segment::close_handles`].
@@ -81,6 +77,19 @@ pub(crate) struct Segment {
     largest_timestamp: OnceLock<Option<Timestamp>>,
 }
 
+/// Where a segment's files are. Paths are made when they are asked for: a log may have ten thousand segments, few of
+/// them open.
+#[derive(Debug)]
+enum Files {
+    /// In this directory, under their final names.
+    Ours(Arc<Path>),
+    /// The same, but nobody vouches for the indexes, and another process may be writing them: they are read by calls,
+    /// never mapped (rule 23).
+    Unvouched(Arc<Path>),
+    /// The `.log` alone, under this name.
+    Unindexed(Arc<Path>),
+}
+
 /// The open files of a segment. A slice keeps the log file alone.
 #[derive(Debug)]
 pub(crate) struct Handles {
@@ -93,17 +102,18 @@ pub(crate) struct Handles {
 impl Segment {
     /// A segment under its final names, of which `published` bytes may be read.
     pub(crate) fn new(dir: &Path, base: Offset, published: Position, damage: Vec<DamagedRange>) -> Segment {
-        Segment {
-            offset_index_path: Some(path(dir, base, SegmentFile::OffsetIndex)),
-            time_index_path: Some(path(dir, base, SegmentFile::TimeIndex)),
-            ..Segment::unindexed(path(dir, base, SegmentFile::Log), base, published, damage)
-        }
+        Segment::within(&dir.into(), base, published, damage)
+    }
+
+    /// The same, sharing the path of the directory with other segments.
+    pub(crate) fn within(dir: &Arc<Path>, base: Offset, published: Position, damage: Vec<DamagedRange>) -> Segment {
+        Segment::of(Files::Ours(Arc::clone(dir)), base, published, damage)
     }
 
     /// A segment whose indexes nobody vouches for. The offset index is used, for the batch at an entry's position
     /// tells whether the entry is right; an entry of the time index cannot be checked like that.
-    pub(crate) fn unvouched(dir: &Path, base: Offset, published: Position, damage: Vec<DamagedRange>) -> Segment {
-        Segment { time_index_path: None, foreign: true, ..Segment::new(dir, base, published, damage) }
+    pub(crate) fn unvouched(dir: &Arc<Path>, base: Offset, published: Position, damage: Vec<DamagedRange>) -> Segment {
+        Segment::of(Files::Unvouched(Arc::clone(dir)), base, published, damage)
     }
 
     /// A segment that is read where it lies, under whatever name, and without its indexes.
@@ -113,12 +123,13 @@ impl Segment {
         published: Position,
         damage: Vec<DamagedRange>,
     ) -> Segment {
+        Segment::of(Files::Unindexed(log_path), base, published, damage)
+    }
+
+    fn of(files: Files, base: Offset, published: Position, damage: Vec<DamagedRange>) -> Segment {
         Segment {
             base,
-            log_path,
-            offset_index_path: None,
-            time_index_path: None,
-            foreign: false,
+            files,
             published_bytes: AtomicU64::new(published.value()),
             handles: RwLock::new(None),
             retired: AtomicBool::new(false),
@@ -139,8 +150,11 @@ impl Segment {
         self.base
     }
 
-    pub(crate) fn log_path(&self) -> &Arc<Path> {
-        &self.log_path
+    pub(crate) fn log_path(&self) -> Arc<Path> {
+        match &self.files {
+            Files::Ours(dir) | Files::Unvouched(dir) => path(dir, self.base, SegmentFile::Log),
+            Files::Unindexed(log_path) => Arc::clone(log_path),
+        }
     }
 
     pub(crate) fn damage(&self) -> &[DamagedRange] {
@@ -182,19 +196,21 @@ impl Segment {
     fn open_files(&self, env: &Env) -> Result<Handles> {
         if self.retired.load(Ordering::Acquire) {
             let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
-            return Err(Error::io(IoOp::Open, &self.log_path, &gone));
+            return Err(Error::io(IoOp::Open, &self.log_path(), &gone));
         }
-        let log = Arc::new(LogFile::open(env, &self.log_path, OpenMode::Read)?);
+        let log = Arc::new(LogFile::open(env, &self.log_path(), OpenMode::Read)?);
         // Without an index lookups scan, which is slower and as right.
-        let offset_index = self.offset_index_path.as_ref().and_then(|path| {
-            let opened = if self.foreign {
-                OffsetIndex::open_foreign(env, path, self.base)
-            } else {
-                OffsetIndex::open_sealed(env, path, self.base, None)
-            };
-            opened.ok().map(Arc::new)
-        });
+        let offset_index = self.open_offset_index(env).and_then(Result::ok).map(Arc::new);
         Ok(Handles { log, offset_index, time_index: self.open_time_index(env) })
+    }
+
+    fn open_offset_index(&self, env: &Env) -> Option<Result<OffsetIndex>> {
+        let name = |dir| path(dir, self.base, SegmentFile::OffsetIndex);
+        match &self.files {
+            Files::Ours(dir) => Some(OffsetIndex::open_sealed(env, &name(dir), self.base, None)),
+            Files::Unvouched(dir) => Some(OffsetIndex::open_foreign(env, &name(dir), self.base)),
+            Files::Unindexed(_) => None,
+        }
     }
 
     /// Puts the writer's own files in place, so that readers share them.

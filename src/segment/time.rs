@@ -10,11 +10,12 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::fs::Env;
 use crate::index::{TimeEntry, TimeIndex};
+use crate::names::SegmentFile;
 use crate::offset::{Offset, Position, Timestamp};
 use crate::record::BatchHeader;
 use crate::sync::atomic::{AtomicI64, Ordering};
 
-use super::{Handles, Scanner, Segment};
+use super::{Files, Handles, Scanner, Segment, path};
 
 /// The format's "no timestamp": a bound below every time.
 pub(crate) const NO_TIMESTAMP: Timestamp = Timestamp::from_millis(-1);
@@ -120,8 +121,9 @@ impl Segment {
     }
 
     pub(super) fn open_time_index(&self, env: &Env) -> Option<Arc<TimeIndex>> {
-        let path = self.time_index_path.as_ref()?;
-        TimeIndex::open_sealed(env, path, self.base(), None).ok().map(Arc::new)
+        let Files::Ours(dir) = &self.files else { return None };
+        let path = path(dir, self.base(), SegmentFile::TimeIndex);
+        TimeIndex::open_sealed(env, &path, self.base(), None).ok().map(Arc::new)
     }
 }
 

@@ -145,7 +145,7 @@ fn check_open_log(core: &Core, mut epochs: EpochCheck, report: &mut IntegrityRep
         next = core.segment_after(base).filter(|next| next.base() <= visible);
         let due = ends.values().next_back().copied();
         if let (Some(due), Some(next)) = (due, &next) {
-            tell_border(report, next.log_path(), next.base(), due, core.gaps_allowed());
+            tell_border(report, &next.log_path(), next.base(), due, core.gaps_allowed());
         }
     }
     report.log_end_offset = ends.values().next_back().copied().unwrap_or(core.log_end());
@@ -168,7 +168,7 @@ fn check_open_segment(
         let trust = IndexTrust { severity: Severity::Error, last: upper.is_none(), live: true };
         let task = Task {
             base,
-            path: Arc::clone(segment.log_path()),
+            path: segment.log_path(),
             indexed: true,
             end: segment.published(),
             upper,
@@ -186,7 +186,7 @@ fn check_open_segment(
             continue;
         }
         let next_offset = outcome.map(|walked| walked.next_offset).unwrap_or_else(|error| {
-            tell_unreadable(&mut part, segment.log_path(), error, Severity::Error);
+            tell_unreadable(&mut part, &segment.log_path(), error, Severity::Error);
             upper.unwrap_or(core.log_end())
         });
         ends.insert(base, next_offset);

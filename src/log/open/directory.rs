@@ -31,8 +31,8 @@ const LOST_AND_FOUND: &str = "lost+found";
 /// The names in a log's directory, sorted by what they stand for.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// Files of segments under their final names.
-    live: BTreeMap<(Offset, SegmentFile), String>,
+    /// Files of segments under their final names, which say no more than this; in order.
+    live: Vec<(Offset, SegmentFile)>,
     /// Files in the middle of a protocol.
     interim: Vec<Interim>,
     pub(crate) foreign: Vec<PathBuf>,
@@ -82,7 +82,7 @@ impl Listing {
             match classify(name) {
                 Name::Live { base, kind } => {
                     listing.is_log |= kind == SegmentFile::Log;
-                    listing.live.insert((base, kind), name.to_owned());
+                    listing.live.push((base, kind));
                 }
                 Name::Interim { base, kind, stage } => {
                     listing.is_log |= kind == SegmentFile::Log;
@@ -94,6 +94,7 @@ impl Listing {
             }
             listing.is_empty = false;
         }
+        listing.live.sort_unstable();
         listing.check_numbers(dir, &misnumbered)?;
         listing.foreign.sort();
         listing.is_empty |= listing.was_cut_short(env, dir)?;
@@ -108,8 +109,8 @@ impl Listing {
         if self.is_log || !self.foreign.is_empty() || !self.interim.is_empty() {
             return Ok(false);
         }
-        for ((_, kind), name) in &self.live {
-            let path = dir.join(name);
+        for &(base, kind) in &self.live {
+            let path = path(dir, base, kind);
             let is_index = matches!(kind, SegmentFile::OffsetIndex | SegmentFile::TimeIndex);
             if !is_index || env.metadata(&path).map_err(|error| Error::io(IoOp::Inspect, &path, &error))?.len > 0 {
                 return Ok(false);
@@ -125,7 +126,8 @@ impl Listing {
 
     /// Something that is there, to be named where nothing makes the directory a log.
     fn first_name(&self, dir: &Path) -> PathBuf {
-        let of_segments = self.live.values().chain(self.interim.iter().map(|file| &file.name));
+        let live = self.live.iter().map(|(base, kind)| kind.name(*base));
+        let of_segments = live.chain(self.interim.iter().map(|file| file.name.clone()));
         let foreign = self.foreign.first().cloned();
         foreign.or_else(|| of_segments.min().map(|name| dir.join(name))).unwrap_or_default()
     }
@@ -134,7 +136,7 @@ impl Listing {
         let Some((base, name)) = misnumbered.first() else { return Ok(()) };
         let expected = SegmentFile::Log.name(*base);
         let path = dir.join(name).into();
-        Err(if self.live.contains_key(&(*base, SegmentFile::Log)) {
+        Err(if self.has_log(*base) {
             Error::DuplicateBaseOffset { path, other: expected.into() }
         } else {
             Error::MisnamedSegment { path, expected: expected.into() }
@@ -148,7 +150,7 @@ impl Listing {
 
     /// What an interrupted replacement leaves behind is to be finished or undone.
     pub(crate) fn has_leftovers(&self) -> bool {
-        self.interim.iter().any(|file| file.stage != Stage::Torn) || self.orphans().next().is_some()
+        self.interim.iter().any(|file| file.stage != Stage::Torn) || !self.orphans().is_empty()
     }
 
     /// Files stand by to replace others.
@@ -164,25 +166,37 @@ impl Listing {
 
     /// The `.log` files by base offset, as they lie there, swaps not considered.
     pub(crate) fn logs(&self, dir: &Path) -> BTreeMap<Offset, Source> {
-        let logs = self.live.keys().filter(|(_, kind)| *kind == SegmentFile::Log);
+        let logs = self.live.iter().filter(|(_, kind)| *kind == SegmentFile::Log);
         logs.map(|&(base, kind)| (base, Source { path: path(dir, base, kind), final_name: true })).collect()
     }
 
     /// A `.log` under the name of a shortened copy, without the original: [`renew_name`] was interrupted.
     fn is_renewed(&self, file: &Interim) -> bool {
-        file.stage == Stage::Truncating
-            && file.kind == SegmentFile::Log
-            && !self.live.contains_key(&(file.base, SegmentFile::Log))
+        file.stage == Stage::Truncating && file.kind == SegmentFile::Log && !self.has_log(file.base)
     }
 
-    /// Index files whose `.log` is not there.
-    fn orphans(&self) -> impl Iterator<Item = &String> {
-        let index =
-            |kind| matches!(kind, SegmentFile::OffsetIndex | SegmentFile::TimeIndex | SegmentFile::TransactionIndex);
-        self.live
-            .iter()
-            .filter(move |((base, kind), _)| index(*kind) && !self.live.contains_key(&(*base, SegmentFile::Log)))
-            .map(|(_, name)| name)
+    fn has_log(&self, base: Offset) -> bool {
+        self.live.binary_search(&(base, SegmentFile::Log)).is_ok()
+    }
+
+    /// The names of index files whose `.log` is not there.
+    fn orphans(&self) -> Vec<String> {
+        // A segment's `.log` comes before its other files, so that one look at each name tells.
+        const { assert!(SegmentFile::Log as u8 == 0) };
+        let mut orphans = Vec::new();
+        let mut with_log = None;
+        for &(base, kind) in &self.live {
+            match kind {
+                SegmentFile::Log => with_log = Some(base),
+                SegmentFile::OffsetIndex | SegmentFile::TimeIndex | SegmentFile::TransactionIndex => {
+                    if with_log != Some(base) {
+                        orphans.push(kind.name(base));
+                    }
+                }
+                SegmentFile::Snapshot => {}
+            }
+        }
+        orphans
     }
 }
 
@@ -268,7 +282,7 @@ pub(crate) fn judged(env: &Env, dir: &Path, listing: &Listing) -> Result<(BTreeM
         leftovers.push(Leftover { path: path.to_path_buf(), fate: Fate::Renamed });
         logs.insert(file.base, Source { path, final_name: false });
     }
-    for name in plan.undo.iter().chain(&plan.remove).chain(listing.orphans()) {
+    for name in plan.undo.iter().chain(&plan.remove).chain(&listing.orphans()) {
         leftovers.push(Leftover { path: dir.join(name), fate: Fate::Removed });
     }
     Ok((logs, leftovers))
@@ -291,10 +305,10 @@ pub(crate) fn finish_swaps(env: &Env, dir: &Path, listing: &Listing) -> Result<V
     }
     let mut remove: Vec<String> = plan.remove.clone();
     if let Some((low, high)) = plan.replaced {
-        let replaced = listing.live.iter().filter(|((base, _), _)| *base >= low && *base < high);
-        for name in replaced.map(|(_, name)| name) {
+        let replaced = listing.live.iter().filter(|(base, _)| *base >= low && *base < high);
+        for name in replaced.map(|(base, kind)| kind.name(*base)) {
             let aside = format!("{name}{DELETED_SUFFIX}");
-            rename(env, dir, name, &aside)?;
+            rename(env, dir, &name, &aside)?;
             leftovers.push(Leftover { path: dir.join(name), fate: Fate::Removed });
             remove.push(aside);
         }
@@ -305,10 +319,11 @@ pub(crate) fn finish_swaps(env: &Env, dir: &Path, listing: &Listing) -> Result<V
         }
         sync_dir(env, dir)?;
     }
-    for name in plan.remove.iter().chain(listing.orphans()) {
+    let orphans = listing.orphans();
+    for name in plan.remove.iter().chain(&orphans) {
         leftovers.push(Leftover { path: dir.join(name), fate: Fate::Removed });
     }
-    remove.extend(listing.orphans().cloned());
+    remove.extend(orphans);
     remove.sort();
     remove.dedup();
     for name in &remove {

@@ -126,7 +126,7 @@ impl Growth {
     /// Shows what is sound behind the end of a segment. What is not is being written, or is room, or torn; it is looked
     /// at again.
     fn walk(&mut self, core: &Core, segment: &Arc<Segment>) -> Result<Look> {
-        let log = match LogFile::open(core.env(), segment.log_path(), OpenMode::Read) {
+        let log = match LogFile::open(core.env(), &segment.log_path(), OpenMode::Read) {
             Err(Error::Io { operation: IoOp::Open, cause, .. }) if cause.kind() == ErrorKind::NotFound => {
                 return Ok(Look::Outdated);
             }
@@ -218,7 +218,7 @@ fn stands(core: &Core, witness: &Witness) -> Result<bool> {
 
 /// The base offset of the segment behind the last one, if there is one by now.
 fn next_base(core: &Core, last: &Segment) -> Result<Option<Offset>> {
-    if last.torn_end().is_some() && file_size(core.env(), last.log_path())? > last.published().value() {
+    if last.torn_end().is_some() && file_size(core.env(), &last.log_path())? > last.published().value() {
         // A recovery takes out of service what lies behind a torn tail; it begins another opening. What looked torn while
         // it was being written is whole by now, or the segment has not been left.
         return Ok(None);

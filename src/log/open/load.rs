@@ -71,7 +71,7 @@ const NOTED: State = State {
 #[derive(Clone, Copy)]
 pub(crate) struct Loader<'a> {
     pub(crate) env: &'a Env,
-    pub(crate) dir: &'a Path,
+    pub(crate) dir: &'a Arc<Path>,
     pub(crate) config: &'a LogConfig,
     /// A sync failed: what is seen above the recovery point may be in the cache and nowhere else (rule 29).
     pub(crate) sync_failed: bool,
@@ -130,16 +130,18 @@ impl Loader<'_> {
             let mut deleted = deletion::deleted_before(self.env, &logs, &state)?;
             // What a clean close counted nobody has deleted: a log whose end was raised to its start goes on behind it.
             deleted.retain(|base| sections.iter().flatten().all(|(kept, _)| kept != base));
-            let mut others = logs.clone();
-            others.retain(|base, _| !deleted.contains(base));
-            // The witness may be in a segment that was deleted while nothing was in those behind it.
-            let witnessed = state.witness.and_then(|witness| logs.get_key_value(&witness.segment_base));
-            let mut judged = others.clone();
-            judged.extend(witnessed.map(|(&base, source)| (base, source.clone())));
-            let belief = belief(self.env, &judged, &state, sections, &mut witness)?;
+            let belief = if deleted.is_empty() {
+                belief(self.env, &logs, &state, sections, &mut witness)?
+            } else {
+                let mut judged = logs.clone();
+                // The witness may be in a segment that was deleted while nothing was in those behind it.
+                let witnessed = |base| state.witness.is_some_and(|witness| witness.segment_base == base);
+                judged.retain(|&base, _| !deleted.contains(&base) || witnessed(base));
+                belief(self.env, &judged, &state, sections, &mut witness)?
+            };
             if !matches!(belief, Belief::None) {
                 deletion::delete_again(self.env, self.dir, &deleted, &mut report)?;
-                logs = others;
+                logs.retain(|base, _| !deleted.contains(base));
             }
             match belief {
                 Belief::Clean(sizes) if deleted.is_empty() => {
@@ -166,7 +168,7 @@ impl Loader<'_> {
     fn load_clean(
         &self,
         state: State,
-        sizes: &BTreeMap<Offset, u64>,
+        sizes: &[(Offset, u64)],
         witness: EpochRuns,
         mut report: RecoveryReport,
     ) -> Result<Loaded> {
@@ -178,11 +180,9 @@ impl Loader<'_> {
         };
         let base = state.active.base;
         let active = self.resume(base, state.log_end, &known)?;
-        let mut segments = BTreeMap::new();
-        for (&base, &size) in sizes {
-            segments.insert(base, Arc::new(Segment::new(self.dir, base, Position::new(size), Vec::new())));
-        }
-        segments.insert(base, Arc::clone(active.segment()));
+        let sealed = |&(base, size)| (base, Arc::new(Segment::within(self.dir, base, Position::new(size), Vec::new())));
+        let last = (base, Arc::clone(active.segment()));
+        let segments = sizes.iter().map(sealed).chain([last]).collect();
         let bounds = Bounds {
             log_start: state.log_start,
             log_end: state.log_end,
@@ -233,7 +233,7 @@ impl Loader<'_> {
         let mut chain = Chain::default();
         for (&base, source) in logs.range(..state.recovery_point.segment_base) {
             let size = recovery::file_size(self.env, &source.path)?;
-            chain.segments.insert(base, Arc::new(Segment::new(self.dir, base, Position::new(size), Vec::new())));
+            chain.segments.insert(base, Arc::new(Segment::within(self.dir, base, Position::new(size), Vec::new())));
         }
         recovery::recover_from(self, logs, state, &mut chain, report)?;
         Ok(chain)
@@ -260,7 +260,7 @@ impl Loader<'_> {
             last => {
                 if let Some(last) = last {
                     let end = last.known.position;
-                    let segment = Segment::new(self.dir, last.base, end, last.damage);
+                    let segment = Segment::within(self.dir, last.base, end, last.damage);
                     chain.segments.insert(last.base, Arc::new(segment));
                 }
                 SegmentWriter::create(self.env, self.dir, next_offset, self.shape())?
@@ -379,7 +379,7 @@ pub(crate) fn shape(env: &Env, config: &LogConfig) -> Shape {
 /// How far a state can be believed.
 pub(crate) enum Belief {
     /// The directory is as a clean close left it. The sizes of the sealed segments.
-    Clean(BTreeMap<Offset, u64>),
+    Clean(Sections),
     /// What lies below the recovery point is as it says.
     FromRecoveryPoint,
     /// Somebody else wrote here.
@@ -406,9 +406,10 @@ pub(crate) fn belief(
     if last != state.active.base || recovery::file_size(env, &source.path)? != state.active.size {
         return Ok(Belief::None);
     }
-    let sizes: Option<BTreeMap<Offset, u64>> = sections.map(|sections| sections.into_iter().collect());
-    Ok(match sizes {
-        Some(sizes) if logs.keys().filter(|&&base| base != last).eq(sizes.keys()) => Belief::Clean(sizes),
+    let sealed = logs.keys().filter(|&&base| base != last);
+    let as_closed = sections.as_ref().is_some_and(|sizes| sealed.eq(sizes.iter().map(|(base, _)| base)));
+    Ok(match sections {
+        Some(sizes) if as_closed => Belief::Clean(sizes),
         // The close was cut short behind the state itself, or somebody removed segments; a hole is told when it is read.
         _ => Belief::FromRecoveryPoint,
     })

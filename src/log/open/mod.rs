@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
-use crate::fs::{Env, Lock, LockKind};
-use crate::names::{DATA_DIRECTORY_MARKERS, LOCK};
+use crate::fs::{EntryKind, Env, Lock, LockKind, Metadata};
+use crate::names::{DATA_DIRECTORY_MARKERS, LOCK, STATE};
 use crate::state::StateFile;
 
 pub(crate) mod directory;
@@ -39,8 +39,9 @@ pub(crate) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)
     create_dirs(env, dir)?;
     let dir: Arc<Path> = canonical(env, dir)?;
     check_markers(env, &dir)?;
-    // Before the lock file is created, for a directory that is no log must not get one.
-    if Listing::read(env, &dir)?.is_empty() {
+    // Before the lock file is created, for a directory that is no log must not get one. Where our own file lies, somebody
+    // has made sure of that.
+    if !has_state(env, &dir)? && Listing::read(env, &dir)?.is_empty() {
         sync_found_name(env, &dir)?;
     }
     let own = lock(env, &dir, LockKind::Exclusive)?;
@@ -54,7 +55,7 @@ pub(crate) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)
 /// As [`claim`], for a directory inside one of our own: whose lock file that is, we hold it already.
 pub(crate) fn claim_inside(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)> {
     create_dirs(env, dir)?;
-    let is_empty = Listing::read(env, dir)?.is_empty();
+    let is_empty = !has_state(env, dir)? && Listing::read(env, dir)?.is_empty();
     let own = lock(env, dir, LockKind::Exclusive)?;
     if is_empty {
         directory::renew_dir_name(env, dir)?;
@@ -83,11 +84,20 @@ fn check_markers(env: &Env, dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether the file is there that only a log of this crate has.
+fn has_state(env: &Env, dir: &Path) -> Result<bool> {
+    Ok(find(env, &dir.join(STATE))?.is_some_and(|found| found.kind == EntryKind::File))
+}
+
 fn exists(env: &Env, path: &Path) -> Result<bool> {
+    Ok(find(env, path)?.is_some())
+}
+
+fn find(env: &Env, path: &Path) -> Result<Option<Metadata>> {
     match env.metadata(path) {
-        Ok(_) => Ok(true),
+        Ok(found) => Ok(Some(found)),
         // Below a path that does not lead anywhere yet, or never will, nothing exists.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(Error::io(IoOp::Inspect, path, &error)),
     }
 }

@@ -110,7 +110,7 @@ fn is_locked(env: &Env, dir: &Path) -> bool {
 
 struct Opening<'a> {
     env: &'a Env,
-    dir: &'a Path,
+    dir: &'a Arc<Path>,
     logs: &'a BTreeMap<Offset, Source>,
     report: RecoveryReport,
     segments: BTreeMap<Offset, Arc<Segment>>,
@@ -118,8 +118,8 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    fn clean(&mut self, state: &State, sizes: &BTreeMap<Offset, u64>) -> Bounds {
-        for (&base, &size) in sizes {
+    fn clean(&mut self, state: &State, sizes: &[(Offset, u64)]) -> Bounds {
+        for &(base, size) in sizes {
             self.vouched(base, Position::new(size));
         }
         self.vouched(state.active.base, Position::new(state.active.size));
@@ -259,11 +259,11 @@ impl Opening<'_> {
     }
 
     fn vouched(&mut self, base: Offset, end: Position) {
-        self.segments.insert(base, Arc::new(Segment::new(self.dir, base, end, Vec::new())));
+        self.segments.insert(base, Arc::new(Segment::within(self.dir, base, end, Vec::new())));
     }
 }
 
-fn segment_of(dir: &Path, base: Offset, source: &Source, end: Position, damage: Vec<DamagedRange>) -> Segment {
+fn segment_of(dir: &Arc<Path>, base: Offset, source: &Source, end: Position, damage: Vec<DamagedRange>) -> Segment {
     if source.final_name {
         Segment::unvouched(dir, base, end, damage)
     } else {

@@ -67,14 +67,14 @@ impl Chain {
         let in_segments = self
             .segments
             .values()
-            .flat_map(|segment| segment.damage().iter().map(|damaged| Damage::of(segment.log_path(), damaged)));
+            .flat_map(|segment| segment.damage().iter().map(|damaged| Damage::of(&segment.log_path(), damaged)));
         in_segments.chain(self.lost.iter().cloned()).collect()
     }
 
     /// Seals what was the last segment, for another follows.
-    fn push(&mut self, dir: &Path, last: Last) {
+    fn push(&mut self, dir: &Arc<Path>, last: Last) {
         if let Some(before) = self.last.take() {
-            let segment = Segment::new(dir, before.base, before.known.position, before.damage);
+            let segment = Segment::within(dir, before.base, before.known.position, before.damage);
             self.segments.insert(before.base, Arc::new(segment));
         }
         self.next_offset = last.next_offset;
@@ -204,7 +204,7 @@ pub(crate) fn recover_all(
 
 /// Where the log ends before what was durable, the offsets between are damage. What counts is where batches end: an
 /// earlier opening that was refused for this left an empty segment behind the gap.
-fn note_missing_end(chain: &mut Chain, before: Option<&State>, accepted: bool, dir: &Path) {
+fn note_missing_end(chain: &mut Chain, before: Option<&State>, accepted: bool, dir: &Arc<Path>) {
     let Some(before) = before else { return };
     // Of a log without a batch, what lies below its start was deleted.
     let found = chain.witness.map_or(chain.next_offset.max(before.log_start), |last| last.last_offset + 1);
@@ -223,7 +223,7 @@ fn note_missing_end(chain: &mut Chain, before: Option<&State>, accepted: bool, d
             let before = &chain.segments[&base];
             let (end, mut damage) = (before.published(), before.damage().to_vec());
             damage.push(lost(end));
-            chain.segments.insert(base, Arc::new(Segment::new(dir, base, end, damage)));
+            chain.segments.insert(base, Arc::new(Segment::within(dir, base, end, damage)));
         }
         _ => chain.lost.push(Damage::of(dir, &lost(Position::ZERO))),
     }

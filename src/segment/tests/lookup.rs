@@ -111,7 +111,7 @@ fn a_damaged_range_answers_for_its_own_offsets_and_is_passed_over_for_later_ones
     bytes[115..230].fill(0xff);
     let log = place.plant(0, bytes);
     let damage = walk(&foreign_recovery(&log, 0)).damage;
-    let segment = Segment::unvouched(Path::new(DIR), Offset::ZERO, Position::new(460), damage);
+    let segment = Segment::unvouched(&Path::new(DIR).into(), Offset::ZERO, Position::new(460), damage);
     let (handles, _) = segment.open(&place.env).unwrap();
     assert_eq!(found_base(&place, &segment, 1), Some(0));
     for target in [2, 3] {
@@ -160,7 +160,7 @@ fn the_last_entry_of_a_time_index_is_believed_no_further_than_its_offset() {
                 assert_eq!(segment.learn_time_bound(&place.env, next).unwrap(), time(largest), "{len} bytes");
             }
         }
-        let bare = Segment::unvouched(Path::new(DIR), offset(0), sound.published(), Vec::new());
+        let bare = Segment::unvouched(&Path::new(DIR).into(), offset(0), sound.published(), Vec::new());
         assert_eq!(bare.learn_time_bound(&place.env, next).unwrap(), time(largest));
         for kind in [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
             place.disk.remove(path(Path::new(DIR), offset(0), kind));
