@@ -12,20 +12,20 @@ use std::time::Instant;
 use kstore::{Log, LogConfig, Offset, Record, Trust};
 use nix::sys::statvfs::statvfs;
 
+use super::contents::Contents;
 use super::open_logs::{Holdings, allow_files};
 use super::plain::{Plain, files, open_all};
 use super::{Case, Line, Measure, Scale, Told, Workload};
 use crate::Outcome;
 use crate::cost::Cost;
 use crate::latency::Latencies;
-use crate::spread::number;
 use crate::values::{Values, random_records};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "backlog",
     title: "A backlog behind the log",
     about: "Appends of one 1 KiB record a call, lookups by offset spread over all of the log, each place looked up once \
-        before, and openings after a clean close. Bare, on the same files: `write` to one more, `pread` at a known place of \
+        before, and openings after a clean close. By default a log keeps 256 sealed segments open, and opens others anew. Bare, on the same files: `write` to one more, `pread` at a known place of \
         a file that is open, `open` and `fstat` of each `.log`.",
     unit: "an append, a lookup, an opening",
     once: true,
@@ -77,27 +77,28 @@ fn run(dir: &Path, name: &str, shape: Shape) -> Outcome<Told> {
     let bare = Line::new(format!("bare, {name}")).at("bare", name);
     let line = Line::new(format!("kstore, {name}")).against(bare.name.as_str()).at("kstore", name);
 
-    let bare = bare.with(Measure::Reopen, of_each(OPENINGS, || open_all(&all).map(drop))?);
-    let log = Log::open(dir.join("log"), LogConfig::default())?;
-    log.close()?;
-    let line = line.with(Measure::Reopen, reopen(dir, records)?);
+    let (cost, ()) = Cost::of(|| (0..OPENINGS).try_for_each(|_| open_all(&all).map(drop)))?;
+    let bare = bare.times(Measure::Reopen, Measure::ReopenCpu, &cost, OPENINGS);
+    let line = line.times(Measure::Reopen, Measure::ReopenCpu, &reopen(dir, records)?, OPENINGS);
 
     let before = Holdings::of_this_process()?;
     let log = Log::open(dir.join("log"), LogConfig::default())?;
     let places: Vec<usize> = random_records(records).take(PLACES).collect();
     let asked: Vec<usize> = random_records(PLACES).take(shape.lookups).map(|at| places[at]).collect();
-    let bare = bare.with(Measure::Lookup, bare_lookups(&log, &values, &places, &asked)?);
-    let line = line.with(Measure::Lookup, lookups(&log, &values, &places, &asked)?);
+    let looked_up = |line: Line, cost: Cost| line.times(Measure::Lookup, Measure::LookupCpu, &cost, asked.len() as u64);
+    let bare = looked_up(bare, bare_lookups(&log, &values, &places, &asked)?);
+    let line = looked_up(line, lookups(&log, &values, &places, &asked)?);
     let line = Holdings::of_this_process()?.since(&before).put(line, 1);
 
+    let line = lookups_with_all_open(dir, line, log, &values, &places, &asked)?;
+
+    let log = Log::open(dir.join("log"), LogConfig::default())?;
     let plain = Plain::create(dir, "plain")?;
     let bare = appends(bare, shape, |record| plain.append(values.of(record)))?;
     let line = appends(line, shape, |record| Ok(log.append(&[Record::value(values.of(record))]).map(drop)?))?;
-    if log.log_end_offset().value() != (records + shape.appends) as u64 {
-        return Err(
-            format!("{} records were appended, and the log ends at {}", shape.appends, log.log_end_offset()).into()
-        );
-    }
+    let mut given = Contents::default();
+    (0..records).chain(0..shape.appends).for_each(|record| given.add(values.of(record)));
+    Contents::of_log(&log.reader())?.must_be(given)?;
     log.close()?;
     Ok(Told::Lines(vec![bare, line.noted(format!("{} files `.log`", all.len()))]))
 }
@@ -129,13 +130,7 @@ fn fill(dir: &Path, shape: Shape, values: &Values) -> Outcome<usize> {
     Ok(records)
 }
 
-/// Time of each of so many.
-fn of_each(count: u64, mut work: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
-    let (cost, ()) = Cost::of(|| (0..count).try_for_each(|_| work()))?;
-    Ok(1e9 * cost.wall.as_secs_f64() / number(count))
-}
-
-fn reopen(dir: &Path, records: usize) -> Outcome<f64> {
+fn reopen(dir: &Path, records: usize) -> Outcome<Cost> {
     let mut sum = Cost::default();
     for _ in 0..OPENINGS {
         let (cost, log) = Cost::of(|| Ok(Log::open(dir.join("log"), LogConfig::default())?))?;
@@ -147,10 +142,10 @@ fn reopen(dir: &Path, records: usize) -> Outcome<f64> {
         sum += cost;
         log.close()?;
     }
-    Ok(1e9 * sum.wall.as_secs_f64() / number(OPENINGS))
+    Ok(sum)
 }
 
-fn lookups(log: &Log, values: &Values, places: &[usize], asked: &[usize]) -> Outcome<f64> {
+fn lookups(log: &Log, values: &Values, places: &[usize], asked: &[usize]) -> Outcome<Cost> {
     let reader = log.reader();
     let lookup = |record: usize| -> Outcome<()> {
         let offset = Offset::new(record as u64);
@@ -158,12 +153,30 @@ fn lookups(log: &Log, values: &Values, places: &[usize], asked: &[usize]) -> Out
         if found.value() == Some(values.of(record)) { Ok(()) } else { Err("another record was found".into()) }
     };
     places.iter().try_for_each(|record| lookup(*record))?;
-    let mut asked = asked.iter();
-    of_each(asked.len() as u64, || lookup(*asked.next().ok_or("there is one more")?))
+    let (cost, ()) = Cost::of(|| asked.iter().try_for_each(|record| lookup(*record)))?;
+    Ok(cost)
+}
+
+/// As many segments may be open as there are.
+fn lookups_with_all_open(
+    dir: &Path,
+    line: Line,
+    log: Log,
+    values: &Values,
+    places: &[usize],
+    asked: &[usize],
+) -> Outcome<Line> {
+    log.close()?;
+    let segments = files(&dir.join("log"), "log")?.len();
+    allow_files(segments + PLACES)?;
+    let log = Log::open(dir.join("log"), LogConfig::default().max_open_segments(segments + 1))?;
+    let cost = lookups(&log, values, places, asked)?;
+    log.close()?;
+    Ok(line.time(Measure::LookupAllOpen, &cost, asked.len() as u64))
 }
 
 /// The same records by calls, from files that are open already.
-fn bare_lookups(log: &Log, values: &Values, places: &[usize], asked: &[usize]) -> Outcome<f64> {
+fn bare_lookups(log: &Log, values: &Values, places: &[usize], asked: &[usize]) -> Outcome<Cost> {
     allow_files(PLACES)?;
     let (mut open, mut known) = (BTreeMap::<PathBuf, usize>::new(), BTreeMap::new());
     let mut files = Vec::new();
@@ -182,12 +195,13 @@ fn bare_lookups(log: &Log, values: &Values, places: &[usize], asked: &[usize]) -
     let mut value = vec![0; VALUE_BYTES];
     let plan: Vec<(usize, usize, u64)> =
         asked.iter().map(|record| (*record, known[record].0, known[record].1)).collect();
-    let mut plan = plan.iter();
-    of_each(asked.len() as u64, || {
-        let (record, file, at) = plan.next().ok_or("there is one more")?;
-        files[*file].read_exact_at(&mut value, *at)?;
-        if value == values.of(*record) { Ok(()) } else { Err("another record was found".into()) }
-    })
+    let (cost, ()) = Cost::of(|| {
+        plan.iter().try_for_each(|(record, file, at)| {
+            files[*file].read_exact_at(&mut value, *at)?;
+            if value == values.of(*record) { Ok(()) } else { Err("another record was found".into()) }
+        })
+    })?;
+    Ok(cost)
 }
 
 /// Appends with a look at the clock each.

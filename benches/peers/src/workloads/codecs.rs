@@ -133,7 +133,7 @@ fn bare_calls(dir: &Path, line: Line, payload_bytes: usize) -> Outcome<Line> {
     let line = line.cost(&cost, records);
     read_once(dir)?;
     let (cost, _) = Cost::of(|| read_and_checksum(plain.path(), &mut chunk()))?;
-    let line = line.time(Measure::Scan, &cost, records);
+    let line = line.times(Measure::Scan, Measure::ScanCpu, &cost, records);
     let (cost, sent) = send_file(plain.path())?;
     Ok(line.with(Measure::SendMib, of_mib(&cost, sent)))
 }
@@ -157,7 +157,7 @@ fn kstore(dir: &Path, line: Line, payload_bytes: usize, codec: Compression) -> O
         }
         Ok(())
     })?;
-    let line = line.time(Measure::Scan, &cost, given.records);
+    let line = line.times(Measure::Scan, Measure::ScanCpu, &cost, given.records);
     Contents::of_log(&log.reader())?.must_be(given)?;
     let stored =
         files(log.dir(), "log")?.iter().map(|path| Ok(std::fs::metadata(path)?.len())).sum::<Outcome<u64>>()?;

@@ -90,7 +90,7 @@ fn bare_calls(dir: &Path, line: Line, shape: Shape) -> Outcome<Line> {
             if found == value { Ok(()) } else { Err("other bytes were found".into()) }
         })
     })?;
-    Ok(line.time(Measure::Lookup, &cost, shape.lookups as u64))
+    Ok(line.times(Measure::Lookup, Measure::LookupCpu, &cost, shape.lookups as u64))
 }
 
 fn kstore(dir: &Path, line: Line, shape: Shape, interval: u64) -> Outcome<Line> {
@@ -114,7 +114,7 @@ fn kstore(dir: &Path, line: Line, shape: Shape, interval: u64) -> Outcome<Line> 
             if found.value() == Some(shape.value(&values, record)) { Ok(()) } else { Err("another record".into()) }
         })
     })?;
-    let line = line.time(Measure::Lookup, &cost, shape.lookups as u64);
+    let line = line.times(Measure::Lookup, Measure::LookupCpu, &cost, shape.lookups as u64);
     Contents::of_log(&log.reader())?.must_be(given)?;
     log.close()?;
     let mut bytes = 0;

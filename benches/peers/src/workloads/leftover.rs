@@ -19,6 +19,9 @@ pub(crate) fn config() -> LogConfig {
     LogConfig::default().worker(Worker::Caller)
 }
 
+/// The value of every record that is appended before the end.
+pub(super) const LEFT_BEHIND: &str = "left behind";
+
 /// Opens so many logs, appends as many records to each, and ends without another word.
 ///
 /// # Errors
@@ -29,7 +32,7 @@ pub(crate) fn leave_open(dir: &Path, logs: usize, records: usize) -> Outcome<()>
     for log in 0..logs {
         let log = Log::open(folder(dir, log), config())?;
         for _ in 0..records {
-            log.append(&[Record::value("left behind")])?;
+            log.append(&[Record::value(LEFT_BEHIND)])?;
         }
         open.push(log);
     }

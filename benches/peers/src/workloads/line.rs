@@ -44,9 +44,15 @@ pub(crate) enum Measure {
     /// The same work and, at its end, a wait for the disk.
     WithSync,
     Lookup,
+    LookupCpu,
+    /// With every segment's file kept open.
+    LookupAllOpen,
     Scan,
+    ScanCpu,
     Reopen,
+    ReopenCpu,
     CrashedReopen,
+    CrashedReopenCpu,
     /// Of a batch that a client had encoded.
     AppendBatch,
     /// Nothing but the codec, on the same bytes.
@@ -96,9 +102,14 @@ impl Measure {
             Measure::DeviceReadBytes => "read from devices",
             Measure::WithSync => "with a sync at the end",
             Measure::Lookup => "lookup",
+            Measure::LookupCpu => "its processor time",
+            Measure::LookupAllOpen => "lookup, all segments open",
             Measure::Scan => "scan",
+            Measure::ScanCpu => "its processor time",
             Measure::Reopen => "reopen",
+            Measure::ReopenCpu => "its processor time",
             Measure::CrashedReopen => "reopen after a crash",
+            Measure::CrashedReopenCpu => "its processor time",
             Measure::AppendBatch => "`append_batch`",
             Measure::Decompress => "codec alone, decompressing",
             Measure::SendMib => "sending a stored MiB",
@@ -192,6 +203,12 @@ impl Line {
     /// A time on the wall, of each of so many units.
     pub(crate) fn time(self, measure: Measure, cost: &Cost, units: u64) -> Line {
         self.with(measure, 1e9 * cost.wall.as_secs_f64() / number(units.max(1)))
+    }
+
+    /// The same, and the time of processors beside it.
+    pub(crate) fn times(self, wall: Measure, cpu: Measure, cost: &Cost, units: u64) -> Line {
+        let line = self.time(wall, cost, units);
+        line.with(cpu, 1e9 * cost.cpu.as_secs_f64() / number(units.max(1)))
     }
 
     /// How many units a second.

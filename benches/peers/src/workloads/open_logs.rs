@@ -8,7 +8,8 @@ use std::path::Path;
 use kstore::{Log, Record, Trust};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::leftover::{config, crash, folder};
+use super::contents::Contents;
+use super::leftover::{LEFT_BEHIND, config, crash, folder};
 use super::plain::open_all;
 use super::{Case, Line, Measure, Scale, Told, Workload};
 use crate::Outcome;
@@ -32,6 +33,7 @@ const FILES_OF_LOG: usize = 8;
 /// What a process needs besides.
 const OTHER_FILES: usize = 100;
 const RECORDS_LEFT_BEHIND: usize = 3;
+const THE_ONLY_ONE: &str = "the only one";
 
 fn cases(scale: Scale) -> Vec<Case> {
     let counts: &[usize] = scale.pick(&[1, 100], &[1, 100, 1_000, 10_000]);
@@ -68,6 +70,8 @@ fn run(dir: &Path, name: &str, asked: usize) -> Outcome<Told> {
     allow_logs(asked)?;
     let bare = Line::new(format!("bare, {name}")).at("bare", asked.to_string());
     let line = Line::new(format!("kstore, {name}")).against(bare.name.as_str()).at("kstore", asked.to_string());
+    // What the first log of a process needs is there when the others come.
+    Log::open(dir.join("first"), config())?.close()?;
     let before = Holdings::of_this_process()?;
     let mut open: Vec<Log> = Vec::with_capacity(asked);
     let mut refused = None;
@@ -82,7 +86,7 @@ fn run(dir: &Path, name: &str, asked: usize) -> Outcome<Told> {
                 }
                 Err(reason) => return Err(reason.into()),
             }
-            open[log].append(&[Record::value("the only one")])?;
+            open[log].append(&[Record::value(THE_ONLY_ONE)])?;
         }
         Ok(())
     })?;
@@ -98,16 +102,19 @@ fn run(dir: &Path, name: &str, asked: usize) -> Outcome<Told> {
 
     let files: Vec<_> = (0..logs).map(|log| all_files(&folder(dir, log))).collect::<Outcome<Vec<_>>>()?.concat();
     let (cost, _) = Cost::of(|| open_all(&files))?;
-    let bare = bare.time(Measure::Reopen, &cost, logs as u64).time(Measure::CrashedReopen, &cost, logs as u64);
+    let bare = bare.times(Measure::Reopen, Measure::ReopenCpu, &cost, logs as u64);
+    let bare = bare.times(Measure::CrashedReopen, Measure::CrashedReopenCpu, &cost, logs as u64);
 
-    let line = reopen(line, Measure::Reopen, dir, logs, (Trust::Clean, 1))?;
+    let cost = reopen(dir, logs, (Trust::Clean, 1))?;
+    let line = line.times(Measure::Reopen, Measure::ReopenCpu, &cost, logs as u64);
     crash(dir, logs, RECORDS_LEFT_BEHIND)?;
     let all = 1 + RECORDS_LEFT_BEHIND as u64;
-    let line = reopen(line, Measure::CrashedReopen, dir, logs, (Trust::FromRecoveryPoint, all))?;
+    let cost = reopen(dir, logs, (Trust::FromRecoveryPoint, all))?;
+    let line = line.times(Measure::CrashedReopen, Measure::CrashedReopenCpu, &cost, logs as u64);
     Ok(Told::Lines(vec![bare, line]))
 }
 
-fn reopen(line: Line, measure: Measure, dir: &Path, logs: usize, expected: (Trust, u64)) -> Outcome<Line> {
+fn reopen(dir: &Path, logs: usize, expected: (Trust, u64)) -> Outcome<Cost> {
     let mut open = Vec::with_capacity(logs);
     let (cost, ()) = Cost::of(|| {
         for log in 0..logs {
@@ -120,9 +127,18 @@ fn reopen(line: Line, measure: Measure, dir: &Path, logs: usize, expected: (Trus
         if found != expected {
             return Err(format!("{}: {found:?} was found, and not {expected:?}", log.dir().display()).into());
         }
+        Contents::of_log(&log.reader())?.must_be(given(expected.1))?;
     }
     close(&mut open)?;
-    Ok(line.time(measure, &cost, logs as u64))
+    Ok(cost)
+}
+
+/// What a log has that was appended to once here, and as often as needed by the process that left it open.
+fn given(records: u64) -> Contents {
+    let mut given = Contents::default();
+    given.add(THE_ONLY_ONE.as_bytes());
+    (1..records).for_each(|_| given.add(LEFT_BEHIND.as_bytes()));
+    given
 }
 
 fn close(open: &mut Vec<Log>) -> Outcome<()> {

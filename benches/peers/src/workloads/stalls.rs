@@ -35,7 +35,7 @@ pub(super) const WORKLOAD: Workload = Workload {
 const VALUE_BYTES: usize = 100;
 const A_SECOND: u64 = 200_000;
 const SYNC_MS: u64 = 100;
-const KEPT_BYTES: u64 = 64 << 20;
+const KEPT_BYTES: u64 = 32 << 20;
 /// What the bare calls keep, roughly as much.
 const KEPT_FILES: usize = 2;
 const BARE: &str = "bare";
