@@ -119,8 +119,16 @@ impl Shared {
         }));
     }
 
-    /// Something was appended that an interval sync is to cover.
+    /// Something was appended that an interval sync is to cover. Only the first append of an interval wakes the worker, for
+    /// the others would pay for it. What they wrote is covered: the worker takes the order back, under this lock, before it
+    /// looks how far the log was written.
     pub(super) fn order_interval_sync(self: &Arc<Self>) -> Result<()> {
+        {
+            let orders = self.worker.orders.lock();
+            if orders.unsynced_since.is_some() && !orders.stopping {
+                return Ok(());
+            }
+        }
         self.order(|orders, now| {
             orders.unsynced_since.get_or_insert(now);
         })
