@@ -275,8 +275,8 @@ impl Writer {
     }
 
     /// What must be synced for everything appended so far to be durable, or only what lies in sealed segments.
-    pub(super) fn capture(&self, sealed_only: bool) -> Option<Capture> {
-        let active = self.active.as_ref()?;
+    pub(super) fn capture(&mut self, sealed_only: bool) -> Option<Capture> {
+        let active = self.active.as_mut()?;
         let (end, position) =
             if sealed_only { (active.base(), Position::ZERO) } else { (active.next_offset(), active.position()) };
         Some(Capture {
@@ -287,7 +287,7 @@ impl Writer {
             appended: self.appended,
             point: RecoveryPoint { offset: end, segment_base: active.base(), position },
             witness: if sealed_only { self.last_sealed_batch } else { self.last_batch },
-            index_marks: if sealed_only { IndexMarks::default() } else { active.write_indexes() },
+            index_marks: if sealed_only { IndexMarks::default() } else { active.prepare_sync() },
             max_timestamp: (!sealed_only)
                 .then(|| active.max_timestamp().map(|max| (max.timestamp, max.offset)))
                 .flatten(),

@@ -21,9 +21,12 @@ use super::file::LogFile;
 
 /// Windows end at a multiple of this, so that no page lies in two of them.
 const PAGE_BYTES: u64 = 4096;
-/// The first window of a segment, in bytes; each is twice as long as the one before it, up to what is configured. So appends
-/// are soon stored into a map, and a small log does not take room for a large one.
-const FIRST_WINDOW_BYTES: u64 = 256 << 10;
+/// The smallest window, in bytes, unless less is configured. So appends are soon stored into a map, and a small log does not
+/// take room for a large one.
+const SMALLEST_WINDOW_BYTES: u64 = 256 << 10;
+/// A window is this part of what was appended since the last sync, up to what is configured. For a sync writes pages that
+/// were touched ahead as if they were filled, and the next store into each of them takes a fault again (rule 21a).
+const PART_OF_UNSYNCED: u64 = 8;
 /// After a window found no room, so much is appended by other means before the next is asked for, in bytes.
 const RETRY_BYTES: u64 = 1 << 20;
 
@@ -130,8 +133,8 @@ pub(super) struct MappedTail {
     window: Option<Window>,
     /// Where the window that was asked for last ends.
     asked_to: Position,
-    /// How long the next one is to be.
-    next_bytes: u64,
+    /// What lies below was covered by a sync, or is about to be.
+    synced_to: Position,
     /// Nothing is asked for below.
     not_before: Position,
     refused: Option<NotMapped>,
@@ -146,12 +149,13 @@ impl Drop for MappedTail {
 }
 
 impl MappedTail {
-    pub(super) fn new() -> MappedTail {
+    /// The tail of a segment of which nothing is mapped yet, and everything below a position is durable.
+    pub(super) fn new(synced_to: Position) -> MappedTail {
         MappedTail {
             desk: Arc::default(),
             window: None,
             asked_to: Position::ZERO,
-            next_bytes: FIRST_WINDOW_BYTES,
+            synced_to,
             not_before: Position::ZERO,
             refused: None,
             has_order: false,
@@ -165,6 +169,11 @@ impl MappedTail {
     /// Why nothing is mapped at present.
     pub(super) fn refused(&self) -> Option<NotMapped> {
         self.refused
+    }
+
+    /// A sync is to cover what lies below a position.
+    pub(super) fn note_sync(&mut self, at: Position) {
+        self.synced_to = at;
     }
 
     /// Where the file may reach for the sake of windows.
@@ -210,16 +219,16 @@ impl MappedTail {
             self.has_order |= !desk.spent.is_empty();
         }
         let most = if self.window.is_some() { AHEAD } else { 1 };
+        let unsynced = at.value().saturating_sub(self.synced_to.value());
         let mut start = at.max(self.end()).max(self.asked_to);
         while desk.ahead() < most && start >= self.not_before {
-            let bytes = self.next_bytes.min(window_bytes);
+            let bytes = (unsynced / PART_OF_UNSYNCED).max(SMALLEST_WINDOW_BYTES).min(window_bytes);
             let end = start.value().saturating_add(bytes).next_multiple_of(PAGE_BYTES).min(limit);
             if end <= start.value() {
                 break;
             }
             desk.wanted.push_back((start, Position::new(end)));
             self.asked_to = Position::new(end);
-            self.next_bytes = self.next_bytes.saturating_mul(2).min(window_bytes.max(FIRST_WINDOW_BYTES));
             self.has_order = true;
             start = self.asked_to;
         }
@@ -247,7 +256,6 @@ impl MappedTail {
     pub(super) fn unmap(&mut self) -> Option<Window> {
         self.desk.clear();
         self.asked_to = Position::ZERO;
-        self.next_bytes = FIRST_WINDOW_BYTES;
         self.window.take()
     }
 }

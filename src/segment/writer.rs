@@ -163,7 +163,7 @@ impl SegmentWriter {
             growth_limit: u64::MAX,
             largest_batch: 0,
             allocation_refused: false,
-            tail: MappedTail::new(),
+            tail: MappedTail::new(position),
             half_stored: false,
             scratch: Vec::new(),
             first_timestamp,
@@ -452,6 +452,12 @@ impl SegmentWriter {
         self.log.sync()?;
         self.reach = end;
         Ok(())
+    }
+
+    /// A sync is to cover all batches so far; as [`SegmentWriter::write_indexes`].
+    pub(crate) fn prepare_sync(&mut self) -> IndexMarks {
+        self.tail.note_sync(self.position);
+        self.write_indexes()
     }
 
     /// Writes gathered index entries, and says what the files hold then.

@@ -235,3 +235,40 @@ fn a_segment_that_is_full_has_no_room_left_that_would_have_to_be_cut_off() {
         assert_eq!(place.log(0).len() as u64, writer.position().value());
     }
 }
+
+// Pages that were touched ahead are dirty: a sync writes them, and the next store into each faults again (rule 21a). A log
+// that is synced often must not have much of that.
+#[test]
+fn windows_grow_with_what_no_sync_has_covered_yet() {
+    let place = Place::new();
+    let indexes = IndexRules { max_bytes: 1 << 20, interval_bytes: 1 << 20 };
+    let mut writer = place.create(0, Shape { indexes, ..mapped(2 << 20) });
+    let mut due = 0;
+    let mut fill = |writer: &mut SegmentWriter, bytes: u64, synced_each: u64| {
+        let end = writer.position() + bytes;
+        let (mut most, mut synced) = (0, writer.position());
+        while writer.position() < end {
+            append(writer, &[batch_of(due, &[0], 10_000, Compression::None)]);
+            due += 1;
+            if writer.takes_window_order() {
+                let log = Arc::clone(writer.log());
+                assert_eq!(writer.desk().prepare(&log), None);
+            }
+            most = most.max(writer.log().len().unwrap() - writer.position().value());
+            if writer.position() - synced > synced_each {
+                writer.prepare_sync();
+                synced = writer.position();
+            }
+        }
+        most
+    };
+    let often = fill(&mut writer, 2 << 20, 100_000);
+    assert!(often <= 3 * (256 << 10), "{often} bytes lie ahead where a sync comes each 100,000");
+    let now_and_then = fill(&mut writer, 10 << 20, 4 << 20);
+    assert!(
+        (768 << 10..=3 * (512 << 10)).contains(&now_and_then),
+        "{now_and_then} bytes lie ahead of a sync each 4 MiB"
+    );
+    let never = fill(&mut writer, 24 << 20, u64::MAX);
+    assert!((4 << 20..=6 << 20).contains(&never), "{never} bytes lie ahead without a sync");
+}
