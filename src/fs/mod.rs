@@ -287,6 +287,26 @@ impl Env {
             EnvInner::Sim(disk) => Ok(Thread { inner: sim::spawn(disk, name, body)? }),
         }
     }
+
+    /// How many threads the machine runs at once. A simulated one runs one unless a test says otherwise, so that what it does
+    /// is always the same.
+    pub(crate) fn parallelism(&self) -> usize {
+        match &self.inner {
+            EnvInner::Real => real::parallelism(),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::parallelism(disk),
+        }
+    }
+
+    /// Runs `work` on so many threads, the calling one included, or on fewer where no more can be had; returns when all
+    /// have returned.
+    pub(crate) fn side_by_side(&self, name: &str, threads: usize, work: &(dyn Fn() + Sync)) {
+        match &self.inner {
+            EnvInner::Real => real::side_by_side(name, threads, work),
+            #[cfg(any(test, feature = "sim"))]
+            EnvInner::Sim(disk) => sim::side_by_side(disk, name, threads, work),
+        }
+    }
 }
 
 /// An open file. Shared freely: every method takes `&self` and names its position.

@@ -7,6 +7,7 @@
 use std::fs::{OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, IoSlice};
+use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -235,6 +236,27 @@ pub(super) fn spawn(
     body: impl FnOnce() + Send + 'static,
 ) -> io::Result<crate::sync::thread::JoinHandle<()>> {
     crate::sync::thread::Builder::new().name(name.to_owned()).spawn(body)
+}
+
+pub(super) fn parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+pub(super) fn side_by_side(name: &str, threads: usize, work: &(dyn Fn() + Sync)) {
+    crate::sync::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Without this thread the others have more to do.
+            drop(crate::sync::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work));
+        }
+        work();
+    });
+}
+
+/// Checkers know no such threads; in their models one does all the work.
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+pub(super) fn side_by_side(_: &str, _: usize, work: &(dyn Fn() + Sync)) {
+    work();
 }
 
 pub(super) fn write_at(file: &std::fs::File, bytes: &[u8], at: Position) -> io::Result<usize> {

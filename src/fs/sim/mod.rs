@@ -136,6 +136,7 @@ impl SimDisk {
             latency: Duration::ZERO,
             file_system: FileSystem::Ext4,
             shares_blocks: false,
+            processors: 1,
             next_inode: ROOT + 1,
             next_sequence: 0,
             stores: 0,
@@ -261,6 +262,12 @@ impl SimDisk {
     /// Whether the files were copied by reflink, so that a store may need room that was taken before.
     pub(crate) fn set_shares_blocks(&self, shares_blocks: bool) {
         self.state().shares_blocks = shares_blocks;
+    }
+
+    /// How many threads the machine says it runs at once; one unless set, for the order of the calls of several is no two
+    /// times the same.
+    pub(crate) fn set_processors(&self, processors: usize) {
+        self.state().processors = processors;
     }
 
     /// # Panics

@@ -81,6 +81,7 @@ impl State {
             latency: self.latency,
             file_system: self.file_system,
             shares_blocks: self.shares_blocks,
+            processors: self.processors,
             next_inode: self.next_inode,
             next_sequence: self.next_sequence,
             stores: 0,

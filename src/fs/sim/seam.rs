@@ -292,6 +292,15 @@ pub(in crate::fs) fn spawn(
     real::spawn(name, body)
 }
 
+pub(in crate::fs) fn parallelism(disk: &SimDisk) -> usize {
+    disk.state().processors
+}
+
+pub(in crate::fs) fn side_by_side(disk: &SimDisk, name: &str, threads: usize, work: &(dyn Fn() + Sync)) {
+    let more = (1..threads).take_while(|_| disk.call(CallKind::Spawn, Path::new(name), |_| Ok(())).is_ok()).count();
+    real::side_by_side(name, 1 + more, work);
+}
+
 impl SimFile {
     pub(in crate::fs) fn write_at(&self, bytes: &[u8], at: Position) -> io::Result<usize> {
         self.write(CallKind::WriteAt, &[IoSlice::new(bytes)], at)

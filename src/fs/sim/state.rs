@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) file_system: FileSystem,
     /// Every file has a copy that shares its blocks.
     pub(super) shares_blocks: bool,
+    /// How many threads run at once, as far as anybody asks.
+    pub(super) processors: usize,
     pub(super) next_inode: InodeId,
     pub(super) next_sequence: u64,
     /// Announced stores into maps of files that have a name.

@@ -12,6 +12,7 @@ use crate::fs::{EntryKind, Env, Lock, LockKind, Metadata};
 use crate::names::{DATA_DIRECTORY_MARKERS, LOCK, STATE};
 use crate::state::StateFile;
 
+pub(crate) mod ahead;
 pub(crate) mod directory;
 pub(crate) mod growth;
 pub(crate) mod load;
@@ -37,8 +38,11 @@ pub(crate) fn claim(env: &Env, dir: &Path) -> Result<(Arc<Path>, DirectoryLocks)
     // given, for a broker may have a link here to a partition on another disk.
     check_markers(env, dir)?;
     create_dirs(env, dir)?;
-    let dir: Arc<Path> = canonical(env, dir)?;
-    check_markers(env, &dir)?;
+    let given = dir;
+    let dir: Arc<Path> = canonical(env, given)?;
+    if *dir != *given {
+        check_markers(env, &dir)?;
+    }
     // Before the lock file is created, for a directory that is no log must not get one. Where our own file lies, somebody
     // has made sure of that.
     if !has_state(env, &dir)? && Listing::read(env, &dir)?.is_empty() {

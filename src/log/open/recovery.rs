@@ -23,6 +23,7 @@ use crate::segment::{
 };
 use crate::state::{State, Witness};
 
+use super::ahead::{Ahead, Turn};
 use super::directory::{self, Source};
 use super::load::{Loader, witness_of};
 use super::torn;
@@ -98,7 +99,8 @@ pub(crate) fn recover_from(
     chain.next_offset = point.offset;
     chain.witness = state.witness.filter(|witness| logs.contains_key(&witness.segment_base));
     chain.gaps_allowed = state.gaps_allowed;
-    let filled = filled_bases(loader, logs)?;
+    let filled = filled_bases(loader, logs.range(point.segment_base..))?;
+    let mut ahead = Ahead::new(loader, logs, &filled, Some(state));
     let mut rest = logs.range(point.segment_base..);
     while let Some((&base, source)) = rest.next() {
         let upper = filled.range(base + 1..).next().copied();
@@ -111,7 +113,7 @@ pub(crate) fn recover_from(
             return set_aside(loader, base, std::iter::once((&base, source)).chain(rest), report);
         }
         let start = if base == point.segment_base { point.position } else { Position::ZERO };
-        let mut judged = judge_segment(loader, source, base, (start, due), upper, Some(state), chain.gaps_allowed)?;
+        let mut judged = ahead.judge(Turn { base, start, due, upper, gaps_allowed: chain.gaps_allowed })?;
         chain.seen.walked.append(std::mem::take(&mut judged.epochs));
         report.scanned_bytes += judged.found.good_end - start;
         if let Some((position, header)) = &judged.found.last_batch {
@@ -154,7 +156,8 @@ pub(crate) fn recover_all(
     before: Option<&State>,
     report: &mut RecoveryReport,
 ) -> Result<Chain> {
-    let filled = filled_bases(loader, logs)?;
+    let filled = filled_bases(loader, logs.iter())?;
+    let mut ahead = Ahead::new(loader, logs, &filled, None);
     // What the first opening of a new log left behind, interrupted, is no reason to put up with gaps for ever. Nor is
     // damage in a log that had none: behind it a hole stays an error for whoever reads across it.
     let gaps_allowed = !filled.is_empty() && before.is_none_or(|state| state.gaps_allowed);
@@ -167,7 +170,7 @@ pub(crate) fn recover_all(
             remove_empty(loader, base, report)?;
             continue;
         }
-        let mut judged = judge_segment(loader, source, base, (Position::ZERO, base), upper, None, true)?;
+        let mut judged = ahead.judge(Turn { base, start: Position::ZERO, due: base, upper, gaps_allowed: true })?;
         chain.seen.walked.append(std::mem::take(&mut judged.epochs));
         report.scanned_bytes += judged.found.good_end.value();
         let follows_a_gap = chain.last.is_some() && base > chain.next_offset && filled.contains(&base);
@@ -240,7 +243,10 @@ pub(crate) fn missing_end(end: Position, found: Offset, durable: Offset) -> Dama
 ///
 /// An empty one is the active one, or was left by a roll that came to nothing: such a name says nothing about where the
 /// segment before it ends.
-fn filled_bases(loader: &Loader<'_>, logs: &BTreeMap<Offset, Source>) -> Result<BTreeSet<Offset>> {
+fn filled_bases<'a>(
+    loader: &Loader<'_>,
+    logs: impl Iterator<Item = (&'a Offset, &'a Source)>,
+) -> Result<BTreeSet<Offset>> {
     let mut filled = BTreeSet::new();
     for (&base, source) in logs {
         if file_size(loader.env, &source.path)? > 0 {
@@ -262,22 +268,15 @@ fn remove_empty(loader: &Loader<'_>, base: Offset, report: &mut RecoveryReport) 
 }
 
 /// One segment's file, its rebuilt indexes, and what the walk over it found.
-struct Judged {
+pub(super) struct Judged {
     log: Arc<LogFile>,
     indexes: GrowingIndexes,
     epochs: EpochRuns,
     found: Recovered,
 }
 
-fn judge_segment(
-    loader: &Loader<'_>,
-    source: &Source,
-    base: Offset,
-    (start, due): (Position, Offset),
-    upper: Option<Offset>,
-    state: Option<&State>,
-    gaps_allowed: bool,
-) -> Result<Judged> {
+pub(super) fn judge_segment(loader: &Loader<'_>, source: &Source, turn: Turn, state: Option<&State>) -> Result<Judged> {
+    let Turn { base, start, due, upper, gaps_allowed } = turn;
     // That of the recovery point too: a reopening that failed may have given its name to a shorter copy.
     if loader.sync_failed && state.is_none_or(|state| base >= state.recovery_point.segment_base) {
         directory::renew_name(loader.env, loader.dir, base)?;
@@ -513,7 +512,8 @@ fn rebuild_cut(
     let kept = torn::keep_tail(loader.env, loader.dir, base, &log, &tail)?;
     report.torn.push(torn_report(&log, &tail, kept));
     cut_tail(loader, base, log, found.good_end)?.sync()?;
-    let again = judge_segment(loader, source, base, (Position::ZERO, base), None, None, true)?;
+    let turn = Turn { base, start: Position::ZERO, due: base, upper: None, gaps_allowed: true };
+    let again = judge_segment(loader, source, turn, None)?;
     let witness = again.found.last_batch.as_ref().map(|(position, header)| witness_of(base, *position, header));
     Ok((keep_good(loader, base, again, report)?, witness))
 }

@@ -26,6 +26,7 @@ mod retention;
 mod rolls;
 mod room;
 mod rot;
+mod side_by_side;
 mod storm;
 mod strikes;
 mod tail;
