@@ -366,7 +366,8 @@ impl LogConfig {
         self
     }
 
-    /// How many sealed segments keep their file and maps open between reads; the longest unused are closed first.
+    /// How many sealed segments keep their file and maps open between reads; the longest unused are closed first. A
+    /// segment that a slice or an iterator holds counts, and is not closed: see [`Stats::pinned_segments`](crate::Stats).
     /// From 1, 256 unless set.
     pub fn max_open_segments(mut self, segments: usize) -> LogConfig {
         self.max_open_segments = segments;

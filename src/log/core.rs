@@ -18,6 +18,7 @@ use crate::sync::{Mutex, RwLock};
 
 use super::epochs::KnownEpochs;
 use super::open::growth::Growth;
+use super::open_files::{OpenCount, OpenFiles};
 use super::places::KnownPlaces;
 use super::report::RecoveryReport;
 use super::wake::{Waiters, Wake};
@@ -57,15 +58,8 @@ pub(crate) struct Core {
     gaps_allowed: AtomicBool,
     max_decompressed_bytes: AtomicU64,
     pub(crate) epochs: KnownEpochs,
-    open_segments: Mutex<OpenSegments>,
+    open_files: Mutex<OpenFiles>,
     report: RwLock<Arc<RecoveryReport>>,
-}
-
-/// Sealed segments whose files are open, in the order of their opening.
-#[derive(Debug)]
-struct OpenSegments {
-    queue: VecDeque<Arc<Segment>>,
-    limit: usize,
 }
 
 /// How far a reader sees.
@@ -164,7 +158,7 @@ impl Core {
             gaps_allowed: AtomicBool::new(true),
             max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),
             epochs: KnownEpochs::default(),
-            open_segments: Mutex::new(OpenSegments { queue: VecDeque::new(), limit: max_open_segments }),
+            open_files: Mutex::new(OpenFiles::new(max_open_segments)),
             report: RwLock::new(Arc::new(RecoveryReport::default())),
         }
     }
@@ -205,7 +199,7 @@ impl Core {
         report: RecoveryReport,
         kept: Offset,
     ) {
-        self.open_segments.lock().queue.clear();
+        self.open_files.lock().forget(|_| true);
         let mut map = self.segments.write();
         *map = segments;
         *self.report.write() = Arc::new(report);
@@ -269,7 +263,7 @@ impl Core {
             segment.retire();
         }
         let is_gone = |segment: &Arc<Segment>| gone.get(&segment.base()).is_some_and(|old| Arc::ptr_eq(old, segment));
-        self.open_segments.lock().queue.retain(|segment| !is_gone(segment));
+        self.open_files.lock().forget(is_gone);
         self.wake_readers();
         true
     }
@@ -284,7 +278,7 @@ impl Core {
         self.generation.fetch_add(1, Ordering::AcqRel);
         if let Some(old) = old {
             old.retire();
-            self.open_segments.lock().queue.retain(|segment| !Arc::ptr_eq(segment, &old));
+            self.open_files.lock().forget(|segment| Arc::ptr_eq(segment, &old));
         }
     }
 
@@ -415,7 +409,7 @@ impl Core {
 
     pub(crate) fn set_closed(&self) {
         self.closed.store(true, Ordering::Release);
-        self.open_segments.lock().queue.clear();
+        self.open_files.lock().forget(|_| true);
         self.wake_readers();
     }
 
@@ -437,7 +431,7 @@ impl Core {
     }
 
     pub(crate) fn set_limits(&self, max_open_segments: usize, max_decompressed_bytes: u64) {
-        self.open_segments.lock().limit = max_open_segments;
+        self.open_files.lock().set_limit(max_open_segments);
         self.max_decompressed_bytes.store(max_decompressed_bytes, Ordering::Relaxed);
     }
 
@@ -494,7 +488,7 @@ impl Core {
             let kept = segments.split_off(&first_base);
             std::mem::replace(&mut *segments, kept)
         };
-        self.open_segments.lock().queue.retain(|segment| segment.base() >= first_base);
+        self.open_files.lock().forget(|segment| segment.base() < first_base);
         for segment in removed.values() {
             segment.close_handles();
         }
@@ -522,10 +516,10 @@ impl Core {
         self.segments.read().range(..base).map(|(_, segment)| segment.published().value()).sum()
     }
 
-    /// A sealed segment's files, opened if they are not. Above the limit, the one that is open for longest is closed.
+    /// A sealed segment's files, opened if they are not.
     pub(crate) fn handles(&self, segment: &Arc<Segment>) -> Result<Arc<Handles>> {
         let (handles, opened) = match segment.open(&self.env) {
-            Err(error) if too_many_open(&error) && self.close_idle_segments() => segment.open(&self.env)?,
+            Err(error) if too_many_open(&error) && self.open_files.lock().close_idle() => segment.open(&self.env)?,
             answer => answer?,
         };
         if opened {
@@ -536,23 +530,12 @@ impl Core {
 
     /// Counts a segment whose files are open, one that was just sealed too, against the limit.
     pub(crate) fn keep_open(&self, segment: Arc<Segment>) {
-        let mut open = self.open_segments.lock();
-        open.queue.push_back(segment);
-        while open.queue.len() > open.limit {
-            if let Some(oldest) = open.queue.pop_front() {
-                oldest.close_handles();
-            }
-        }
+        self.open_files.lock().add(segment);
     }
 
-    /// Closes the files of every sealed segment. `false` if there was none to close.
-    fn close_idle_segments(&self) -> bool {
-        let mut open = self.open_segments.lock();
-        let any = !open.queue.is_empty();
-        for segment in open.queue.drain(..) {
-            segment.close_handles();
-        }
-        any
+    /// How many files of sealed segments are open.
+    pub(crate) fn open_count(&self) -> OpenCount {
+        self.open_files.lock().count()
     }
 }
 

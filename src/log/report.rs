@@ -164,6 +164,11 @@ pub struct Stats {
     pub rolls: u64,
     /// Bytes appended and not yet synced.
     pub unsynced_bytes: u64,
+    /// Sealed segments whose `.log` is open: at most `max_open_segments`, but for those that are pinned.
+    pub open_segments: usize,
+    /// Those of them that slices, iterators and the worker hold. They stay open, those of deleted segments too, until the
+    /// last of these is dropped.
+    pub pinned_segments: usize,
     /// Whether room is allocated ahead: by `WriteMode::Preallocated` or `WriteMode::Mapped`, and the file system can.
     pub preallocating: bool,
     /// How the active segment is written at present, which is not how the configuration asks where that cannot be had.

@@ -244,6 +244,7 @@ impl Shared {
         let writer = self.writer.lock();
         let ((write_mode, not_mapped), failed) = (writer.write_mode(), writer.failed.is_some());
         drop(writer);
+        let files = self.core.open_count();
         Stats {
             appended_records: self.counters.records.load(Ordering::Relaxed),
             appended_batches: self.counters.batches.load(Ordering::Relaxed),
@@ -251,6 +252,8 @@ impl Shared {
             syncs: self.counters.syncs.load(Ordering::Relaxed),
             rolls: self.counters.rolls.load(Ordering::Relaxed),
             unsynced_bytes: self.counters.unsynced_bytes(),
+            open_segments: files.open,
+            pinned_segments: files.pinned,
             preallocating: write_mode != WriteMode::Write,
             write_mode,
             not_mapped,

@@ -6,7 +6,7 @@
 //! batch at its position agrees with it (rule 25).
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::error::{Corruption, Error, IoOp, Result};
 use crate::fs::{Env, OpenMode};
@@ -62,6 +62,8 @@ pub(crate) struct Segment {
     files: Files,
     /// Bytes of the `.log` that readers may see. Raised after the bytes are there.
     published_bytes: AtomicU64,
+    /// Somebody asked for the open files since the last look at who did.
+    used: AtomicBool,
     /// Open files; `None` until first use and again after [`Segment::close_handles`].
     handles: RwLock<Option<Arc<Handles>>>,
     /// The log's no more: its names may belong to other files by now. Changed under the lock of the handles.
@@ -99,6 +101,11 @@ pub(crate) struct Handles {
     pub(crate) time_index: Option<Arc<TimeIndex>>,
 }
 
+/// Whether anybody has the files, or the `.log` among them, but the segment itself.
+fn are_held(handles: &Arc<Handles>) -> bool {
+    Arc::strong_count(handles) > 1 || Arc::strong_count(&handles.log) > 1
+}
+
 impl Segment {
     /// A segment under its final names, of which `published` bytes may be read.
     pub(crate) fn new(dir: &Path, base: Offset, published: Position, damage: Vec<DamagedRange>) -> Segment {
@@ -131,6 +138,7 @@ impl Segment {
             base,
             files,
             published_bytes: AtomicU64::new(published.value()),
+            used: AtomicBool::new(false),
             handles: RwLock::new(None),
             retired: AtomicBool::new(false),
             damage,
@@ -182,6 +190,10 @@ impl Segment {
     /// The open files, and whether this call opened them.
     pub(crate) fn open(&self, env: &Env) -> Result<(Arc<Handles>, bool)> {
         if let Some(handles) = &*self.handles.read() {
+            // Not stored without need, for all readers look at it.
+            if !self.used.load(Ordering::Relaxed) {
+                self.used.store(true, Ordering::Relaxed);
+            }
             return Ok((Arc::clone(handles), false));
         }
         let mut slot = self.handles.write();
@@ -221,6 +233,33 @@ impl Segment {
     /// Forgets the open files. Whoever still holds them goes on reading.
     pub(crate) fn close_handles(&self) {
         *self.handles.write() = None;
+    }
+
+    /// Whether somebody asked for the open files since this was asked last.
+    pub(crate) fn was_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Forgets the open files, unless somebody else has them or the `.log`, which would then stay open all the same. `true`
+    /// if they are forgotten.
+    pub(crate) fn close_unless_held(&self) -> bool {
+        let mut slot = self.handles.write();
+        if slot.as_ref().is_some_and(are_held) {
+            return false;
+        }
+        *slot = None;
+        true
+    }
+
+    /// Whether somebody else has the open files, or the `.log`.
+    pub(crate) fn is_held(&self) -> bool {
+        self.handles.read().as_ref().is_some_and(are_held)
+    }
+
+    /// The `.log`, if somebody else has it.
+    pub(crate) fn held_file(&self) -> Option<Weak<LogFile>> {
+        let slot = self.handles.read();
+        slot.as_ref().filter(|handles| are_held(handles)).map(|handles| Arc::downgrade(&handles.log))
     }
 
     /// Nobody opens its files by name any more, for other files may get these names. Whoever has them open reads on.

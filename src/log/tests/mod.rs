@@ -18,6 +18,7 @@ mod leftovers;
 mod mapped;
 mod mapped_crash;
 pub(crate) mod model;
+mod open_files;
 mod opening;
 mod planted_bugs;
 mod properties;
