@@ -453,6 +453,13 @@ impl Core {
         self.segments.read().range(..=offset).next_back().map(|(_, segment)| Arc::clone(segment))
     }
 
+    /// The segment whose base offset is the greatest at or below `offset`, and the base offset of the one behind it.
+    pub(crate) fn floor_and_next(&self, offset: Offset) -> Option<(Arc<Segment>, Option<Offset>)> {
+        let segments = self.segments.read();
+        let (&base, floor) = segments.range(..=offset).next_back()?;
+        Some((Arc::clone(floor), segments.range(base + 1..).next().map(|(&next, _)| next)))
+    }
+
     /// The segment after the one with this base offset.
     pub(crate) fn segment_after(&self, base: Offset) -> Option<Arc<Segment>> {
         self.segments.read().range(base + 1..).next().map(|(_, segment)| Arc::clone(segment))

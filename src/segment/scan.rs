@@ -5,6 +5,7 @@
 //! it was given, and never holds more than one batch or one read-ahead chunk; a chunk that somebody still holds is never
 //! written to, and at most one is kept alive by batches that are small parts of it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Corruption, Error, Result};
@@ -27,8 +28,9 @@ pub(crate) struct Scanner {
     file: Arc<LogFile>,
     position: Position,
     end: Position,
-    /// Room that was read into; what counts of it is the first `filled` bytes. Shared with the batches taken out of it.
-    buffer: Arc<Vec<u8>>,
+    /// Room that was read into, once there is any; what counts of it is the first `filled` bytes. Shared with the batches
+    /// taken out of it.
+    buffer: Option<Arc<Vec<u8>>>,
     filled: usize,
     buffer_start: Position,
     chunk_bytes: usize,
@@ -42,15 +44,14 @@ pub(crate) struct Scanner {
 impl Scanner {
     /// A scan of the bytes `from..end`, which the file has.
     pub(crate) fn new(file: Arc<LogFile>, from: Position, end: Position) -> Scanner {
-        let (buffer, chunk_bytes) = (Arc::default(), FIRST_CHUNK_BYTES);
         Scanner {
             file,
             position: from,
             end,
-            buffer,
+            buffer: None,
             filled: 0,
             buffer_start: from,
-            chunk_bytes,
+            chunk_bytes: FIRST_CHUNK_BYTES,
             are_kept: false,
             parsed: None,
         }
@@ -132,7 +133,7 @@ impl Scanner {
     pub(crate) fn shared_batch(&mut self, header: &BatchHeader) -> Result<BatchBytes> {
         let size = self.batch(header)?.len();
         let start = self.offset_in_buffer().unwrap_or(0);
-        match BatchBytes::part(&self.buffer, start..start + size) {
+        match self.buffer.as_ref().and_then(|buffer| BatchBytes::part(buffer, start..start + size)) {
             Some(bytes) if !self.are_kept => Ok(bytes),
             _ => Ok(self.batch(header)?.to_vec().into()),
         }
@@ -162,10 +163,14 @@ impl Scanner {
             start = Some(0);
         }
         let start = start.unwrap_or(0);
-        match self.buffer[..self.filled].get(start..start + wanted) {
+        match self.read_ahead().get(start..start + wanted) {
             Some(bytes) => Ok(bytes),
             None => Err(self.shortened()),
         }
+    }
+
+    fn read_ahead(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[..self.filled])
     }
 
     fn offset_in_buffer(&self) -> Option<usize> {
@@ -182,31 +187,37 @@ impl Scanner {
         let known = start.unwrap_or(self.filled)..self.filled;
         let remaining = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         let target = self.chunk_bytes.max(wanted).min(remaining);
-        let is_oversized = wanted <= LARGEST_CHUNK_BYTES && self.buffer.len() > 4 * LARGEST_CHUNK_BYTES;
+        let keeps_large = wanted > LARGEST_CHUNK_BYTES;
+        self.make_room(known.clone(), target, keeps_large);
         self.filled = known.len();
         self.buffer_start = self.position;
-        let buffer = match Arc::get_mut(&mut self.buffer) {
-            Some(buffer) if !is_oversized => {
-                buffer.copy_within(known, 0);
-                if buffer.len() < target {
-                    buffer.resize(target, 0);
-                }
-                buffer
-            }
-            alone => {
-                self.are_kept |= alone.is_none();
-                let mut buffer = vec![0; target.max(self.filled)];
-                buffer[..self.filled].copy_from_slice(&self.buffer[known]);
-                self.buffer = Arc::new(buffer);
-                Arc::get_mut(&mut self.buffer).expect("nobody else has it yet")
-            }
-        };
         if target > self.filled {
             let from = self.position + u64::try_from(self.filled).expect("a buffer's length fits");
             // Counted only once it is there: after a failed read the room behind holds nothing.
+            let buffer = self.buffer.as_mut().and_then(Arc::get_mut).expect("nobody else has it yet");
             self.filled += self.file.read(&mut buffer[self.filled..target], from)?;
         }
         Ok(())
+    }
+
+    /// Gets room for `target` bytes, with those that are known in front. Room that somebody holds a part of is left to him,
+    /// and what was made for a large batch is given up with it.
+    fn make_room(&mut self, known: Range<usize>, target: usize, keeps_large: bool) {
+        if let Some(buffer) = &mut self.buffer {
+            match Arc::get_mut(buffer) {
+                Some(room) if keeps_large || room.len() <= 4 * LARGEST_CHUNK_BYTES => {
+                    room.copy_within(known, 0);
+                    if room.len() < target {
+                        room.resize(target, 0);
+                    }
+                    return;
+                }
+                held => self.are_kept |= held.is_none(),
+            }
+        }
+        let mut fresh = vec![0; target.max(known.len())];
+        fresh[..known.len()].copy_from_slice(&self.read_ahead()[known]);
+        self.buffer = Some(Arc::new(fresh));
     }
 
     /// The file ends before the bytes that it is known to have.

@@ -291,7 +291,7 @@ impl Cursor {
     fn enter_first(&mut self) -> Result<()> {
         // In this order: what is found may be of a later life of the log than the number says, never of an earlier one.
         let generation = self.core.generation();
-        let Some(segment) = self.core.floor_segment(self.from) else {
+        let Some((segment, next_base)) = self.core.floor_and_next(self.from) else {
             // The segment was deleted after the range was checked.
             let (start, end) = (self.core.log_start(), self.core.log_end());
             return Err(Error::OffsetOutOfRange { asked: self.from, start, end });
@@ -303,7 +303,6 @@ impl Cursor {
             answer => answer?,
         };
         let walk = self.walk_towards(&segment, &handles, generation)?;
-        let next_base = next_base(&self.core, &segment);
         self.place = Some(Place { segment, handles, walk, next_base, generation });
         Ok(())
     }
