@@ -318,13 +318,15 @@ impl Segment {
     }
 
     /// How many bytes from an entry's batch on hold the batch of `last`, which lies before the next entry, if all batches
-    /// there are as large as each other. Half a batch more, for they are not.
+    /// there are as large as each other. Half a batch more, unless all bytes can be shared out evenly: then they probably are.
     fn reach(&self, entry: OffsetEntry, next: OffsetEntry, last: Offset) -> Option<u64> {
         let bytes = next.position.value().checked_sub(entry.position.value())?;
         let offsets = next.offset.checked_distance(entry.offset).filter(|&offsets| offsets > 0)?;
         let of_batch = self.offsets_of_batch.load(Ordering::Relaxed).clamp(1, offsets);
-        let halves = 2 * (last.checked_distance(entry.offset)?.div_ceil(of_batch) + 1) + 1;
-        Some(bytes.checked_mul(of_batch)?.checked_mul(halves)? / (2 * offsets))
+        let batches = last.checked_distance(entry.offset)?.div_ceil(of_batch) + 1;
+        let shared_out = bytes.checked_mul(of_batch)?;
+        let halves = 2 * batches + u64::from(!shared_out.is_multiple_of(offsets));
+        Some(shared_out.checked_mul(halves)? / (2 * offsets))
     }
 
     /// Takes note of how many offsets a batch has here.

@@ -33,7 +33,7 @@ fn a_lookup_is_one_read_of_less_than_an_index_interval() {
             assert_eq!(pairs(found.into_iter()), fixture.expected(offset..offset + 1));
         });
         assert_eq!(calls, 1, "for {offset}");
-        assert!(bytes <= 5 * size, "{bytes} bytes for {offset}");
+        assert!(bytes <= 5 * size && bytes.is_multiple_of(size), "{bytes} bytes for {offset}");
     }
 }
 
