@@ -7,7 +7,6 @@
 use std::fs::{OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, IoSlice};
-use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -238,8 +237,15 @@ pub(super) fn spawn(
     crate::sync::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
 pub(super) fn parallelism() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
+    crate::sync::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// As many as [`side_by_side`] starts there.
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+pub(super) fn parallelism() -> usize {
+    1
 }
 
 #[cfg(not(any(feature = "loom", feature = "shuttle")))]

@@ -36,5 +36,5 @@ pub(crate) mod thread {
     #[cfg(feature = "shuttle")]
     pub(crate) use shuttle::thread::{Builder, JoinHandle, current};
     #[cfg(not(any(feature = "loom", feature = "shuttle")))]
-    pub(crate) use std::thread::{Builder, JoinHandle, current, scope};
+    pub(crate) use std::thread::{Builder, JoinHandle, available_parallelism, current, scope};
 }
