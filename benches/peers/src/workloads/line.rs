@@ -33,6 +33,10 @@ pub(crate) enum Measure {
     DueMax,
     /// The longest wait for the disk.
     LongestSync,
+    /// Page faults of the thread that makes the calls, in 1,000 of them.
+    Faults,
+    /// Bytes of pages made dirty, for each byte of payload.
+    WrittenPerByte,
     /// From the moment in which an append begins to that in which a reader has its record.
     LagP50,
     LagP99,
@@ -95,6 +99,8 @@ impl Measure {
             Measure::DueP999 => "p99.9 from when due",
             Measure::DueMax => "max from when due",
             Measure::LongestSync => "longest sync",
+            Measure::Faults => "faults in 1,000 calls",
+            Measure::WrittenPerByte => "written a byte",
             Measure::LagP50 => "lag p50",
             Measure::LagP99 => "lag p99",
             Measure::LagMax => "lag max",
@@ -126,7 +132,11 @@ impl Measure {
             Measure::PerSecond => Kind::Rate,
             Measure::ReaderBytesPerSecond => Kind::BytesRate,
             Measure::DeviceReadBytes | Measure::IndexBytes | Measure::ResidentBytes => Kind::Bytes,
-            Measure::StoredPerByte | Measure::Descriptors | Measure::Maps => Kind::Count,
+            Measure::Faults
+            | Measure::WrittenPerByte
+            | Measure::StoredPerByte
+            | Measure::Descriptors
+            | Measure::Maps => Kind::Count,
             _ => Kind::Time,
         }
     }

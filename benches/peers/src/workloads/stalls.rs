@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kstore::{Log, LogConfig, Offset, Record, SyncPolicy, WriteMode};
+use nix::sys::resource::{UsageWho, getrusage};
 
 use super::contents::Contents;
 use super::plain::Plain;
@@ -18,13 +19,15 @@ use super::{Case, Line, Measure, Scale, Workload};
 use crate::Outcome;
 use crate::latency::{Latencies, Percentiles};
 use crate::spread::number;
+use crate::storage::written_bytes;
 use crate::values::Values;
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "stalls",
     title: "Tail latency: 200,000 appends of 100 bytes a second",
     about: "`SyncPolicy::Every` 100 ms, `segment_ms` of a second, retention that deletes what is older than some seconds. \
-        Bare: `write` at the same pace to a new file each second; another thread calls `fdatasync` each 100 ms and unlinks \
+        Pages that are touched ahead and not yet filled are written \
+        by a sync, too, and the next store to each faults again. Bare: `write` at the same pace to a new file each second; another thread calls `fdatasync` each 100 ms and unlinks \
         old files.",
     unit: "a call",
     once: false,
@@ -43,11 +46,14 @@ const BARE: &str = "bare";
 fn cases(scale: Scale) -> Vec<Case> {
     let seconds = scale.pick(4, 30);
     let mut cases = vec![Case::new(BARE, move |dir, line| bare_calls(dir, line, seconds))];
-    for (name, mode) in
-        [("Write", WriteMode::Write), ("Preallocated", WriteMode::Preallocated), ("Mapped", WriteMode::Mapped)]
-    {
-        cases.push(Case::new(format!("kstore, `{name}`"), move |dir, line| {
-            kstore(dir, line.against(BARE), seconds, mode)
+    for (name, mode, sync_ms) in [
+        ("`Write`", WriteMode::Write, Some(SYNC_MS)),
+        ("`Preallocated`", WriteMode::Preallocated, Some(SYNC_MS)),
+        ("`Mapped`", WriteMode::Mapped, Some(SYNC_MS)),
+        ("`Mapped`, synced by rolls only", WriteMode::Mapped, None),
+    ] {
+        cases.push(Case::new(format!("kstore, {name}"), move |dir, line| {
+            kstore(dir, line.against(BARE), seconds, mode, sync_ms)
         }));
     }
     cases
@@ -58,6 +64,7 @@ fn at_pace(line: Line, seconds: u64, mut make: impl FnMut(usize) -> Outcome<()>)
     let calls = usize::try_from(seconds * A_SECOND)?;
     let (mut took, mut late) = (Latencies::for_calls(calls), Latencies::for_calls(calls));
     let interval = Duration::from_secs(1) / u32::try_from(A_SECOND)?;
+    let (faults, written) = (faults()?, written_bytes());
     let begin = Instant::now();
     for call in 0..calls {
         let due = begin + interval * u32::try_from(call)?;
@@ -71,8 +78,20 @@ fn at_pace(line: Line, seconds: u64, mut make: impl FnMut(usize) -> Outcome<()>)
         took.push(after - before);
         late.push(after - due);
     }
+    let faults = self::faults()? - faults;
+    let line = line.with(Measure::Faults, number(faults) * 1_000.0 / number(calls as u64));
+    let payload = number((calls * VALUE_BYTES) as u64);
+    let line = match written.zip(written_bytes()) {
+        Some((before, after)) => line.with(Measure::WrittenPerByte, number(after - before) / payload),
+        None => line,
+    };
     let Some(Percentiles { p999, max, .. }) = late.percentiles() else { return Ok(line) };
     Ok(line.latencies(took).with(Measure::DueP999, number(p999)).with(Measure::DueMax, number(max)))
+}
+
+/// Of this thread.
+fn faults() -> Outcome<u64> {
+    Ok(u64::try_from(getrusage(UsageWho::RUSAGE_THREAD)?.minor_page_faults())?)
 }
 
 fn bare_calls(dir: &Path, line: Line, seconds: u64) -> Outcome<Line> {
@@ -120,12 +139,13 @@ fn bare_calls(dir: &Path, line: Line, seconds: u64) -> Outcome<Line> {
     Ok(line.with(Measure::LongestSync, number(longest.into_inner())))
 }
 
-fn kstore(dir: &Path, line: Line, seconds: u64, mode: WriteMode) -> Outcome<Line> {
+fn kstore(dir: &Path, line: Line, seconds: u64, mode: WriteMode, sync_ms: Option<u64>) -> Outcome<Line> {
     let values = Values::new(VALUE_BYTES);
+    let every = |millis| SyncPolicy::Every { records: None, bytes: None, interval_ms: Some(millis) };
     let config = LogConfig::default()
         .write_mode(mode)
         .segment_ms(1_000)
-        .sync_policy(SyncPolicy::Every { records: None, bytes: None, interval_ms: Some(SYNC_MS) })
+        .sync_policy(sync_ms.map_or(SyncPolicy::Never, every))
         .retention_bytes(KEPT_BYTES)
         .retention_check_interval_ms(500)
         .file_delete_delay_ms(500);
@@ -134,7 +154,8 @@ fn kstore(dir: &Path, line: Line, seconds: u64, mode: WriteMode) -> Outcome<Line
     let line = at_pace(line, seconds, |call| Ok(log.append(&[Record::value(values.of(call))]).map(drop)?))?;
     let stats = log.stats();
     // All of it must have gone on, or the figure is one of something else.
-    if stats.syncs < seconds * 2 || stats.rolls + 1 < seconds || log.log_start_offset() == Offset::ZERO {
+    let synced = sync_ms.is_none() || stats.syncs >= seconds * 2;
+    if !synced || stats.rolls + 1 < seconds || log.log_start_offset() == Offset::ZERO {
         let start = log.log_start_offset();
         return Err(format!("{} syncs, {} rolls, and the log begins at {start}", stats.syncs, stats.rolls).into());
     }
