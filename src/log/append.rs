@@ -524,7 +524,8 @@ thread_local! {
 }
 
 fn take_builder(compression: Compression) -> Box<BatchBuilder> {
-    match BUILDER.take() {
+    // A thread that is ending keeps none any more, and may append all the same, from a destructor of the host's.
+    match BUILDER.try_with(Cell::take).unwrap_or_default() {
         Some(builder) if builder.compression() == compression => builder,
         _ => Box::new(BatchBuilder::new(compression)),
     }
@@ -532,6 +533,6 @@ fn take_builder(compression: Compression) -> Box<BatchBuilder> {
 
 fn keep_builder(builder: Box<BatchBuilder>) {
     if builder.capacity_bytes() <= KEPT_BUILDER_BYTES {
-        BUILDER.set(Some(builder));
+        BUILDER.try_with(|kept| kept.set(Some(builder))).unwrap_or_default();
     }
 }

@@ -45,10 +45,11 @@ impl Settings {
     #[inline]
     pub(super) fn with<T>(&self, body: impl FnOnce(&LogConfig) -> T) -> T {
         let address = self.address.load(Ordering::Acquire);
-        let kept = LAST_USED.take().filter(|kept| address_of(kept) == address);
-        let config = kept.unwrap_or_else(|| self.get());
+        // A thread that is ending keeps nothing any more, and may append all the same, from a destructor of the host's.
+        let last_used = LAST_USED.try_with(Cell::take).unwrap_or_default();
+        let config = last_used.filter(|kept| address_of(kept) == address).unwrap_or_else(|| self.get());
         let answer = body(&config);
-        LAST_USED.set(Some(config));
+        LAST_USED.try_with(|last_used| last_used.set(Some(config))).unwrap_or_default();
         answer
     }
 }
