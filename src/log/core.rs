@@ -526,7 +526,7 @@ impl Core {
     /// A sealed segment's files, opened if they are not.
     pub(crate) fn handles(&self, segment: &Arc<Segment>) -> Result<Arc<Handles>> {
         let (handles, opened) = match segment.open(&self.env) {
-            Err(error) if too_many_open(&error) && self.open_files.lock().close_idle() => segment.open(&self.env)?,
+            Err(error) if too_many_open(&error) && self.open_files.lock().give_up() => segment.open(&self.env)?,
             answer => answer?,
         };
         if opened {

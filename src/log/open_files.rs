@@ -19,7 +19,7 @@ pub(super) struct OpenFiles {
     /// The one whose turn it is to be closed stands in front.
     queue: VecDeque<Arc<Segment>>,
     limit: usize,
-    /// Files of segments that left the log, while somebody held them.
+    /// Files that somebody held when their segments left the log, or when no more files could be opened.
     left: Vec<Weak<LogFile>>,
 }
 
@@ -59,11 +59,16 @@ impl OpenFiles {
         }
     }
 
-    /// Closes the files of every segment that nobody holds. `false` if there was none.
-    pub(super) fn close_idle(&mut self) -> bool {
-        let before = self.queue.len();
-        self.queue.retain(|segment| !segment.close_unless_held());
-        self.queue.len() < before
+    /// Closes every file, since no more can be opened. Those that somebody holds go when he lets go of them, and are not
+    /// kept for the next one: whoever makes room that way gets it. `false` if there was none.
+    pub(super) fn give_up(&mut self) -> bool {
+        let any = !self.queue.is_empty();
+        self.left.retain(|file| file.strong_count() > 0);
+        for segment in self.queue.drain(..) {
+            self.left.extend(segment.held_file());
+            segment.close_handles();
+        }
+        any
     }
 
     /// Forgets segments that are the log's no more. Who holds their files goes on reading.
