@@ -41,8 +41,8 @@ mod follower;
 #[cfg(any(feature = "loom", feature = "shuttle"))]
 pub mod interleavings;
 mod open;
-mod options;
 mod open_files;
+mod options;
 mod places;
 mod read;
 mod report;

@@ -43,7 +43,7 @@ const WHOLE: [u64; 3] = [4, 8, 32];
 /// Stores into maps that the log is made with which each sequence begins: the second append of either segment.
 const FIRST_STORES: u64 = 2;
 /// Sequences of two operations whose last one stores, at least.
-const LEAST_STORING: u64 = 25;
+const LEAST_STORING: u64 = 15;
 /// Sequences of up to so many operations that there are, at least: what cannot be done to the log is none.
 const SEQUENCES: [u64; 3] = [18, 322, 5_000];
 /// Judged states that there are at least, so that this cannot become empty.
