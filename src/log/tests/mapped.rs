@@ -161,6 +161,53 @@ fn a_window_that_could_not_be_mapped_gives_its_room_back_and_appends_go_by_write
     }
 }
 
+/// Of sizes that fill windows of a page, lie in two of them, and take several.
+fn wide(value: u64) -> String {
+    let width = 20 + usize::try_from(value * 2503 % 5200).expect("small");
+    format!("{value:0width$}")
+}
+
+#[test]
+fn whichever_window_fails_records_are_read_recovered_and_closed_as_they_were_handed_in() {
+    let calls = [CallKind::Allocate, CallKind::MapWindow, CallKind::PopulateWindow, CallKind::SharesBlocks];
+    for (call, kind) in calls.into_iter().flat_map(|call| [(call, FaultKind::NoSpace), (call, FaultKind::InputOutput)])
+    {
+        for (nth, times, cut_fails) in (1..9).flat_map(|nth| [(nth, 1, false), (nth, 2, false), (nth, 1, true)]) {
+            let shown = format!("{call:?} {kind:?} {nth} {times} {cut_fails}");
+            let disk = disk();
+            let config = mapped().segment_bytes(40_000).windows_at_once(1);
+            let log = opened(&disk, config.clone());
+            disk.fail(Fault::once(call, nth, kind).times(times));
+            if cut_fails {
+                disk.fail(Fault::once(CallKind::SetLen, 1, FaultKind::InputOutput));
+            }
+            let mut handed_in = 0;
+            for value in 0..40 {
+                match log.append(&[Record::value(&wide(value))]) {
+                    Ok(_) => handed_in += 1,
+                    // The cut of a segment that is sealed may be the one that fails.
+                    Err(error) => {
+                        assert!(cut_fails && matches!(error, Error::Failed { .. }), "{shown}: {error}");
+                        break;
+                    }
+                }
+            }
+            let check = |log: &Log| {
+                for (expected, record) in log.records(at(0)..).expect("the whole log").enumerate() {
+                    let record = record.unwrap_or_else(|error| panic!("{shown}: {error}"));
+                    assert!(record.value() == Some(wide(expected as u64).as_bytes()), "{shown}: {expected}");
+                }
+                log.log_end_offset().value()
+            };
+            if !log.stats().failed {
+                assert_eq!(check(&log), handed_in, "{shown}");
+            }
+            let killed = disk.crash(crate::fs::sim::CrashStrength::Kill);
+            assert_eq!(check(&opened(&killed, config.clone())), handed_in, "{shown}: after a kill");
+        }
+    }
+}
+
 #[test]
 fn a_file_that_the_test_left_behind_in_a_crash_is_taken_by_the_next() {
     let disk = disk();

@@ -13,6 +13,7 @@ mod closing;
 mod commit;
 mod mixture;
 mod waking;
+mod windows;
 mod world;
 
 use world::World;
@@ -21,6 +22,7 @@ use world::World;
 pub const SCENARIOS: &[Case] = &[
     Case::holds("appends, reads, truncations and a close at once keep every promise", mixture::everything),
     Case::holds("slices keep their bytes while segments are cut and deleted", mixture::slices),
+    Case::holds("windows come and go while the log is cut, rolled and written in other ways", windows::everything),
     Case::holds("who is told that a sync succeeded finds the records after a power cut", commit::healthy),
     Case::holds("no sync is acknowledged that failed for anybody", commit::failing),
     Case::holds("a log that failed goes on after reopening with all that was durable", commit::reopening),

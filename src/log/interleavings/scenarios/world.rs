@@ -19,10 +19,14 @@ use crate::sync::{Mutex, MutexGuard};
 use super::{choice, once_in};
 
 const DIR: &str = "/data/log";
+/// How long values are where nothing else is said: a batch has 110 bytes then.
+const WIDTH: usize = 40;
 
 pub(super) struct World {
     pub(super) disk: SimDisk,
     pub(super) log: Log,
+    /// How long values are.
+    width: usize,
     facts: Mutex<Facts>,
 }
 
@@ -63,10 +67,15 @@ pub(super) fn at(offset: u64) -> Offset {
 impl World {
     /// With so many records in the log.
     pub(super) fn new(config: LogConfig, records: u64) -> World {
+        World::of_wide_records(config, records, WIDTH)
+    }
+
+    /// The same, with values so long.
+    pub(super) fn of_wide_records(config: LogConfig, records: u64, width: usize) -> World {
         let disk = SimDisk::new(1);
         disk.create_dir_all("/data");
         let log = open(&disk, config);
-        let world = World { disk, log, facts: Mutex::default() };
+        let world = World { disk, log, width, facts: Mutex::default() };
         for _ in 0..records {
             world.append(false).expect("a healthy disk");
         }
@@ -87,7 +96,7 @@ impl World {
             value
         };
         let options = AppendOptions::default().sync(durably);
-        let told = self.log.append_with(&options, &[Record::value(&text(value))]);
+        let told = self.log.append_with(&options, &[Record::value(&text(value, self.width))]);
         let mut facts = self.facts();
         match &told {
             Ok(appended) => {
@@ -144,7 +153,7 @@ impl World {
     /// Whether a power cut would leave the record in a `.log`.
     fn is_on_disk(&self, value: u64) -> bool {
         let image = self.disk.image(CrashStrength::Strict, |_, _| 0);
-        let wanted = text(value).into_bytes();
+        let wanted = text(value, self.width).into_bytes();
         image.list(DIR).into_iter().any(|name| {
             let is_log = Path::new(&name).extension().is_some_and(|extension| extension == "log");
             let bytes = image.read_file(Path::new(DIR).join(&name)).unwrap_or_default();
@@ -322,8 +331,8 @@ fn open(disk: &SimDisk, config: LogConfig) -> Log {
     Log::open_in(&Env::sim(disk), Path::new(DIR), config).expect("the log opens")
 }
 
-pub(super) fn text(value: u64) -> String {
-    format!("{value:040}")
+pub(super) fn text(value: u64, width: usize) -> String {
+    format!("{value:0width$}")
 }
 
 pub(super) fn number(value: Option<&[u8]>) -> u64 {
