@@ -109,7 +109,7 @@ fn assert_sound(log: &Log) {
     for record in log.records(start..).expect("the whole log") {
         let record = record.expect("a sound record");
         assert_eq!(record.offset(), due, "no gap");
-        due = due + 1;
+        due += 1;
         let found = record.value().expect("a value");
         assert!(found == value(number(found)), "the bytes of {}", number(found));
     }
