@@ -192,9 +192,11 @@ const VALUE_BYTES: usize = 100;
 const RECORDS_IN_16K: usize = 146;
 const RECORDS_IN_64K: usize = 585;
 /// What a mapped tail is given before it is counted: behind that, windows are longer than what is counted.
-const WARM_UP_BYTES: u64 = 1 << 20;
-/// So often the worker has time for the next window meanwhile.
-const PAUSE_EACH_BYTES: u64 = 64 << 10;
+const WARM_UP_BYTES: u64 = 40 << 20;
+/// In records of so many bytes, which are stored into the map like smaller ones.
+const WARM_UP_VALUE_BYTES: usize = 32 << 10;
+/// So often there is time for the next window to be made meanwhile.
+const PAUSE_EACH_BYTES: u64 = 1 << 20;
 const PAUSE: Duration = Duration::from_millis(5);
 /// Batches that a scan reads.
 const SCANNED_BATCHES: u64 = 64;
@@ -212,9 +214,10 @@ fn appends(dir: &Path, mode: WriteMode, value_bytes: usize, records: usize, appe
     let log = Log::open(dir.join("log"), LogConfig::default().write_mode(mode))?;
     let values = varied_bytes(value_bytes * records);
     let records: Vec<Record<'_>> = values.chunks_exact(value_bytes).map(Record::value).collect();
+    let large = varied_bytes(WARM_UP_VALUE_BYTES);
     let mut due = PAUSE_EACH_BYTES;
     while log.stats().appended_bytes < WARM_UP_BYTES {
-        log.append(&records)?;
+        log.append(&[Record::value(&large)])?;
         if mode == WriteMode::Mapped && log.stats().appended_bytes >= due {
             std::thread::sleep(PAUSE);
             due += PAUSE_EACH_BYTES;
