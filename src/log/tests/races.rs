@@ -184,13 +184,16 @@ fn disturb(config: LogConfig, fails: bool) {
         for number in 0..4 {
             let (log, durable, done, appending, draw) = (log.clone(), &durable, &done, &appending, &draw);
             scope.spawn(move || {
-                for _ in 0..60 {
+                // Where every append met a failing sync so far, nothing has been seen: then it goes on.
+                let mut appends = 0;
+                while appends < 60 || (number > 0 && durable.lock().is_empty()) {
                     wait_until(|| !log.stats().failed);
                     if number == 0 {
                         drop(append(&log, draw()));
                     } else {
                         append_and_note(&log, draw(), durable);
                     }
+                    appends += 1;
                 }
                 if appending.fetch_sub(1, Ordering::AcqRel) == 1 {
                     done.store(true, Ordering::Release);
