@@ -198,6 +198,8 @@ const WARM_UP_VALUE_BYTES: usize = 32 << 10;
 /// So often there is time for the next window to be made meanwhile.
 const PAUSE_EACH_BYTES: u64 = 1 << 20;
 const PAUSE: Duration = Duration::from_millis(5);
+/// And so long before the counting, for those that are to be had then, on a machine that has other things to do as well.
+const LAST_PAUSE: Duration = Duration::from_millis(500);
 /// Batches that a scan reads.
 const SCANNED_BATCHES: u64 = 64;
 /// Records among which some are looked up, and how many.
@@ -222,6 +224,9 @@ fn appends(dir: &Path, mode: WriteMode, value_bytes: usize, records: usize, appe
             std::thread::sleep(PAUSE);
             due += PAUSE_EACH_BYTES;
         }
+    }
+    if mode == WriteMode::Mapped {
+        std::thread::sleep(LAST_PAUSE);
     }
     the_counted_part(&mut || {
         for _ in 0..appends {
