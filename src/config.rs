@@ -60,6 +60,7 @@ pub struct LogConfig {
     pub(crate) worker: Worker,
     pub(crate) on_damage: OnDamage,
     pub(crate) max_open_segments: usize,
+    pub(crate) mapped_reads: bool,
     pub(crate) retention_ms: Option<u64>,
     pub(crate) retention_bytes: Option<u64>,
     pub(crate) retention_check_interval_ms: u64,
@@ -204,6 +205,7 @@ impl Default for LogConfig {
             worker: Worker::Thread,
             on_damage: OnDamage::Refuse,
             max_open_segments: 256,
+            mapped_reads: false,
             retention_ms: None,
             retention_bytes: None,
             retention_check_interval_ms: 300_000,
@@ -371,6 +373,19 @@ impl LogConfig {
     /// From 1, 256 unless set.
     pub fn max_open_segments(mut self, segments: usize) -> LogConfig {
         self.max_open_segments = segments;
+        self
+    }
+
+    /// Whether segments that are sealed and durable are mapped on first use, so that a lookup takes no system call. What is
+    /// read is copied out of the map and checked as ever. A segment that is open costs a map of its size then, which is
+    /// address space and not memory. The active segment, and a directory that is open for reading only, are read by calls.
+    /// False unless set.
+    ///
+    /// **What can go wrong, and not without it:** a read from a map has no error to return. If the device cannot give a page
+    /// back, or another process shortens the file of a segment, then the process gets SIGBUS, which ends it unless the host
+    /// handles that signal.
+    pub fn mapped_reads(mut self, mapped: bool) -> LogConfig {
+        self.mapped_reads = mapped;
         self
     }
 

@@ -196,3 +196,56 @@ fn a_log_is_changed_in_every_way_while_threads_append_to_it_and_to_another() {
         }
     }
 }
+
+/// So often maps come and go under the readers.
+const CHANGES: usize = 300;
+
+// Who unmaps waits for who is reading; a read of what is unmapped would end the process here.
+#[test]
+fn readers_go_on_while_their_segments_are_mapped_unmapped_deleted_and_the_log_is_closed() {
+    const SEGMENTS: u64 = 40;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = LogConfig::default().segment_bytes(256 << 10).max_open_segments(4).file_delete_delay_ms(0);
+    let log = Log::open(folder.path(), config).expect("the log opens");
+    let mut end = 0;
+    while log.segments().expect("segments").len() < usize::try_from(SEGMENTS).expect("a few") {
+        log.append(&[Record::value(&value(end))]).expect("there is room");
+        end += 1;
+    }
+    log.sync().expect("a healthy disk");
+    let (looked_up, most_mapped) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for reader in 0..3_u64 {
+            let (log, looked_up) = (log.clone(), &looked_up);
+            scope.spawn(move || {
+                for number in (0..).map(|round| (round * 7919 + reader * 31) % end) {
+                    let offset = Offset::new(number);
+                    let found = log.records(offset..=offset).and_then(|mut records| records.next().transpose());
+                    match found {
+                        Ok(Some(record)) => assert_eq!(record.value(), Some(&value(number)[..])),
+                        Ok(None) => panic!("nothing at {number}"),
+                        Err(Error::OffsetOutOfRange { .. }) if number < log.log_start_offset().value() => {}
+                        Err(Error::Closed) => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                    looked_up.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for change in 0..CHANGES {
+            log.update_config(|config| config.mapped_reads(change % 2 == 0)).expect("a sound configuration");
+            let seen = looked_up.load(Ordering::Relaxed);
+            while looked_up.load(Ordering::Relaxed) < seen + 50 {
+                std::thread::yield_now();
+            }
+            let mapped = u64::try_from(log.stats().mapped_segments).expect("a few");
+            assert!(change % 2 == 0 || mapped == 0, "{mapped} segments are mapped, which is not wanted");
+            most_mapped.fetch_max(mapped, Ordering::Relaxed);
+            if change == CHANGES / 2 {
+                log.delete_records_before(Offset::new(end / 3)).expect("deleted");
+            }
+        }
+        log.close().expect("closed");
+    });
+    assert!(most_mapped.into_inner() > 0, "nothing was ever mapped");
+}

@@ -146,12 +146,15 @@ pub(crate) const PATHS: &[HotPath] = &[
         name: "lookup_by_offset",
         operation: "a lookup by offset among batches of one 1 KiB record",
         prepare: |dir| filled(dir, 1 << 10, 1, LOOKED_UP, 1 << 30),
+        run: |dir| looked_up(dir, LogConfig::default(), by_offset),
+    },
+    HotPath {
+        name: "lookup_mapped",
+        operation: "the same in a sealed segment that is mapped",
+        prepare: |dir| filled(dir, 1 << 10, 1, LOOKED_UP, 1 << 30),
         run: |dir| {
-            looked_up(dir, |log, offset| {
-                let record = log.records(offset..=offset)?.next().expect("the record is there")?;
-                assert_eq!(record.offset(), offset);
-                Ok(())
-            })
+            Log::open(dir.join("log"), LogConfig::default())?.roll()?;
+            looked_up(dir, LogConfig::default().mapped_reads(true), by_offset)
         },
     },
     HotPath {
@@ -159,7 +162,7 @@ pub(crate) const PATHS: &[HotPath] = &[
         operation: "a lookup by time among batches of one 1 KiB record",
         prepare: |dir| filled(dir, 1 << 10, 1, LOOKED_UP, 1 << 30),
         run: |dir| {
-            looked_up(dir, |log, offset| {
+            looked_up(dir, LogConfig::default(), |log, offset| {
                 let found = log.offset_for_timestamp(time_of(offset))?;
                 assert_eq!(found, Some((offset, time_of(offset))));
                 Ok(())
@@ -297,11 +300,17 @@ fn scanned(dir: &Path, scan: fn(&Log) -> Outcome<usize>) -> Outcome<u64> {
     Ok(records)
 }
 
+fn by_offset(log: &Log, offset: Offset) -> Outcome<()> {
+    let record = log.records(offset..=offset)?.next().expect("the record is there")?;
+    assert_eq!(record.offset(), offset);
+    Ok(())
+}
+
 /// Looks up records of a prepared log, in an order that no read-ahead guesses.
-fn looked_up(dir: &Path, lookup: fn(&Log, Offset) -> Outcome<()>) -> Outcome<u64> {
+fn looked_up(dir: &Path, config: LogConfig, lookup: fn(&Log, Offset) -> Outcome<()>) -> Outcome<u64> {
     /// Has no divisor in common with [`LOOKED_UP`], so that no record is asked for twice.
     const STRIDE: u64 = 1_597;
-    let log = Log::open(dir.join("log"), LogConfig::default())?;
+    let log = Log::open(dir.join("log"), config)?;
     lookup(&log, Offset::ZERO)?;
     the_counted_part(&mut || {
         (1..=LOOKUPS).try_for_each(|number| lookup(&log, Offset::new(number * STRIDE % LOOKED_UP)))

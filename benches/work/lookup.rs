@@ -15,11 +15,13 @@ const VALUE_BYTES: usize = 1 << 10;
 /// The records of the log, one a batch.
 const RECORDS: u64 = 32_768;
 
-/// What is known of a record that is asked for.
+/// What is known of a record that is asked for, and where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
     /// Its offset; the answer is the record.
     Offset,
+    /// The same, in a segment that is sealed and mapped.
+    OffsetMapped,
     /// Its time; the answer is the offset.
     Time,
 }
@@ -35,7 +37,7 @@ pub(super) struct Lookup {
 
 impl Lookup {
     pub(super) fn new(dir: &Path, lookups: usize, by: By) -> Outcome<Lookup> {
-        let log = Log::open(dir.join("looked-up"), LogConfig::default())?;
+        let log = Log::open(dir.join("looked-up"), LogConfig::default().mapped_reads(by == By::OffsetMapped))?;
         let value = super::scan::varied_bytes(VALUE_BYTES);
         for offset in 0..RECORDS {
             log.append(&[Record::value(&value).timestamp(time_of(Offset::new(offset)))])?;
@@ -44,6 +46,11 @@ impl Lookup {
         let file = File::open(path)?;
         // All batches have one size, so that the place of each is known.
         let batch_bytes = file.metadata()?.len() / RECORDS;
+        if by == By::OffsetMapped {
+            log.roll()?;
+            log.append(&[Record::value("the active segment is never mapped")])?;
+            log.sync()?;
+        }
         let asked = random_offsets().take(lookups).collect();
         Ok(Lookup { log, by, file, batch_bytes, asked })
     }
@@ -71,7 +78,7 @@ impl Work for Lookup {
         let (cost, ()) = Cost::of(|| {
             for &offset in &self.asked {
                 match self.by {
-                    By::Offset => {
+                    By::Offset | By::OffsetMapped => {
                         let record = reader.records(offset..=offset)?.next().expect("the record is there")?;
                         assert_eq!(record.offset(), offset);
                         std::hint::black_box(record.value());
@@ -84,6 +91,7 @@ impl Work for Lookup {
             }
             Ok(())
         })?;
+        assert_eq!(self.log.stats().mapped_segments > 0, self.by == By::OffsetMapped, "what is measured");
         Ok(cost)
     }
 }

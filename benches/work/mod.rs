@@ -188,6 +188,14 @@ pub(crate) const ROWS: &[Row] = &[
         make: |dir, scale| Ok(Box::new(lookup::Lookup::new(dir, scale.pick(4_000, 100_000), lookup::By::Offset)?)),
     },
     Row {
+        name: "lookup_mapped",
+        work: "the same in a sealed segment, `mapped_reads`",
+        against: "`pread` of that batch at a known place",
+        make: |dir, scale| {
+            Ok(Box::new(lookup::Lookup::new(dir, scale.pick(4_000, 100_000), lookup::By::OffsetMapped)?))
+        },
+    },
+    Row {
         name: "lookup_time",
         work: "random lookup by time, one 1 KiB record a batch",
         against: "`pread` of that batch at a known place",

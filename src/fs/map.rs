@@ -1,8 +1,9 @@
 //! Maps of files, and the only `unsafe` of this crate.
 //!
-//! A [`ReadMap`] is a read-only window onto an index file that may be shorter than the map. The invariant it owns:
+//! A [`ReadMap`] is a read-only window onto a file that may be shorter than the map. The invariant it owns:
 //! whoever reads stays below a length that he knows the file to have, for a read behind the file's last page is SIGBUS
-//! (rule 22); the map itself cannot know, so every caller bounds its reads by an entry count kept outside the map.
+//! (rule 22); the map itself cannot know, so every caller bounds its reads by a number kept outside the map: of the entries
+//! of an index, of the bytes of a sealed `.log`.
 //!
 //! A [`Window`] is a writable part of a `.log` that has room. The invariant it owns: bytes are lent to its one owner only,
 //! for one store at a time, and the map is gone before the file is cut below its end.
@@ -18,6 +19,8 @@ use crate::offset::Position;
 
 /// What a map is read by, where places and lengths allow it.
 const WORD_BYTES: usize = size_of::<u32>();
+/// The same, where more is read at once.
+const LONG_WORD_BYTES: usize = size_of::<u64>();
 
 /// A read-only map, read by copies and never lent out as a slice, since the file grows meanwhile.
 #[derive(Debug)]
@@ -38,11 +41,12 @@ impl ReadMap {
         assert!(len > 0, "an empty map is refused by the system");
         // SAFETY:
         // 1. Who writes: only this process's segment writer, by `pwrite`, and only behind the bytes that readers were
-        //    told of; bytes are read by volatile copies (`copy_at`), never as a `&[u8]` that the compiler may assume
-        //    constant.
-        // 2. Who may shorten the file: nobody while a map lives, but for cutting off what lies behind the entry count
-        //    that bounds every read.
-        // 3. Who reads meanwhile: any thread, within the entry count.
+        //    told of; bytes are read by volatile copies (`copy_at`, `copy_to`), never as a `&[u8]` that the compiler may
+        //    assume constant.
+        // 2. Who may shorten the file: nobody while a map lives, but for cutting off what lies behind the number that
+        //    bounds every read. Who does it to a sealed `.log` all the same gets the process a SIGBUS, which the
+        //    documentation of `LogConfig::mapped_reads` says.
+        // 3. Who reads meanwhile: any thread, within that number.
         let map = unsafe { MmapOptions::new().len(len).map(file)? };
         map.advise(Advice::DontFork)?;
         Ok(ReadMap { inner: MapInner::Real(map) })
@@ -79,6 +83,15 @@ impl ReadMap {
         }
     }
 
+    /// Fills `into` from `at` on; all of that the caller knows to lie inside the file.
+    pub(crate) fn copy_to(&self, into: &mut [u8], at: usize) {
+        match &self.inner {
+            MapInner::Real(map) => copy_volatile(map, into, at),
+            #[cfg(any(test, feature = "sim"))]
+            MapInner::Sim(map) => map.copy_to(into, at),
+        }
+    }
+
     /// The length of the map in bytes.
     #[allow(dead_code, reason = "the seam is whole; what asks this comes with later parts of the log")]
     pub(crate) fn len(&self) -> usize {
@@ -87,6 +100,28 @@ impl ReadMap {
             #[cfg(any(test, feature = "sim"))]
             MapInner::Sim(map) => map.len(),
         }
+    }
+}
+
+fn copy_volatile(map: &Mmap, into: &mut [u8], at: usize) {
+    assert!(at.checked_add(into.len()).is_some_and(|end| end <= map.len()), "a read behind the map");
+    // SAFETY: it is asked for as many places from `at` on as `into` has bytes, all of which lie within the map (asserted). A
+    // volatile read may race with whoever writes the file in spite of all, without the compiler drawing conclusions from it.
+    let byte_at = |place: usize| unsafe { map.as_ptr().add(place).read_volatile() };
+    let words_at = at.next_multiple_of(LONG_WORD_BYTES);
+    let (front, rest) = into.split_at_mut((words_at - at).min(into.len()));
+    for (nth, byte) in front.iter_mut().enumerate() {
+        *byte = byte_at(at + nth);
+    }
+    let (words, back) = rest.as_chunks_mut::<LONG_WORD_BYTES>();
+    for (nth, word) in words.iter_mut().enumerate() {
+        let place = words_at + nth * LONG_WORD_BYTES;
+        // SAFETY: as above; and a map begins at a page, so that a word whose place is a multiple of its size is aligned.
+        *word = unsafe { map.as_ptr().add(place).cast::<u64>().read_volatile() }.to_ne_bytes();
+    }
+    let back_at = words_at + words.len() * LONG_WORD_BYTES;
+    for (nth, byte) in back.iter_mut().enumerate() {
+        *byte = byte_at(back_at + nth);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 
 use super::epochs::KnownEpochs;
+use super::mapped_reads::MappedReads;
 use super::open::growth::Growth;
 use super::open_files::{OpenCount, OpenFiles};
 use super::places::KnownPlaces;
@@ -59,6 +60,7 @@ pub(crate) struct Core {
     max_decompressed_bytes: AtomicU64,
     pub(crate) epochs: KnownEpochs,
     open_files: Mutex<OpenFiles>,
+    pub(super) mapped_reads: MappedReads,
     report: RwLock<Arc<RecoveryReport>>,
 }
 
@@ -159,6 +161,7 @@ impl Core {
             max_decompressed_bytes: AtomicU64::new(max_decompressed_bytes),
             epochs: KnownEpochs::default(),
             open_files: Mutex::new(OpenFiles::new(max_open_segments)),
+            mapped_reads: MappedReads::default(),
             report: RwLock::new(Arc::new(RecoveryReport::default())),
         }
     }
@@ -410,6 +413,7 @@ impl Core {
     pub(crate) fn set_closed(&self) {
         self.closed.store(true, Ordering::Release);
         self.open_files.lock().forget(|_| true);
+        self.mapped_reads.end();
         self.wake_readers();
     }
 
@@ -533,6 +537,17 @@ impl Core {
             self.keep_open(Arc::clone(segment));
         }
         Ok(handles)
+    }
+
+    /// Maps a segment's `.log`, if that is wanted, and the segment takes no more batches, and those it has are durable.
+    #[inline]
+    pub(crate) fn map_if_settled(&self, segment: &Segment, handles: &Handles) {
+        if self.mapped_reads.are_wanted()
+            && handles.log.may_be_mapped()
+            && self.segment_after(segment.base()).is_some_and(|next| next.base() <= self.synced())
+        {
+            self.mapped_reads.map(&handles.log, segment.published());
+        }
     }
 
     /// Counts a segment whose files are open, one that was just sealed too, against the limit.

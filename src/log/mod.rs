@@ -7,7 +7,7 @@
 //! | `append`, `options`, `durability`, `worker`, `windows` | append and roll; group commit; the background; windows for the mapped tail |
 //! | `epochs`, `follower` | leader epochs; appending what a leader wrote |
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards, and finding by time |
-//! | `places`, `open_files` | where reading probably goes on; which sealed segments keep their files open |
+//! | `places`, `open_files`, `mapped_reads` | where reading probably goes on; which sealed segments keep their files open, and mapped |
 //! | `wake`, `watermark` | waking readers that wait; the high watermark |
 //! | `cursors/` | named cursors: offsets that are remembered, committed alone or with an append |
 //! | `truncate` | cut off the end, or everything |
@@ -40,6 +40,7 @@ mod epochs;
 mod follower;
 #[cfg(any(feature = "loom", feature = "shuttle"))]
 pub mod interleavings;
+mod mapped_reads;
 mod open;
 mod open_files;
 mod options;

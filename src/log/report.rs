@@ -169,6 +169,9 @@ pub struct Stats {
     /// Those of them that slices, iterators and the worker hold. They stay open, those of deleted segments too, until the
     /// last of these is dropped.
     pub pinned_segments: usize,
+    /// Segments whose `.log` is mapped for reading, those of deleted ones too that are held: see
+    /// [`LogConfig::mapped_reads`](crate::LogConfig::mapped_reads).
+    pub mapped_segments: usize,
     /// Whether room is allocated ahead: by `WriteMode::Preallocated` or `WriteMode::Mapped`, and the file system can.
     pub preallocating: bool,
     /// How the active segment is written at present, which is not how the configuration asks where that cannot be had.

@@ -100,6 +100,7 @@ impl Shared {
         let (state_file, loaded) = loader.load()?;
         let core =
             Core::new(env.clone(), Arc::clone(&dir), config.max_open_segments, config.max_decompressed_message_bytes);
+        core.mapped_reads.want(config.mapped_reads);
         let (config, not_mapped) = mappable(env, &dir, config);
         let config = Arc::new(config);
         let deletion = Deletion::new(&loaded, core.env().monotonic());
@@ -229,6 +230,7 @@ impl Shared {
         let not_mapped = if is_new { not_mapped } else { writer.not_mapped };
         let changed = Arc::new(changed);
         self.core.set_limits(changed.max_open_segments, changed.max_decompressed_message_bytes);
+        self.core.mapped_reads.want(changed.mapped_reads);
         writer.config = Arc::clone(&changed);
         writer.growth_limit = None;
         writer.set_mapping(self.core.env(), not_mapped);
@@ -254,6 +256,7 @@ impl Shared {
             unsynced_bytes: self.counters.unsynced_bytes(),
             open_segments: files.open,
             pinned_segments: files.pinned,
+            mapped_segments: self.core.mapped_reads.count(),
             preallocating: write_mode != WriteMode::Write,
             write_mode,
             not_mapped,

@@ -1,7 +1,8 @@
 //! One `.log` file: an open file that knows its path, and the gate through which it is synced.
 //!
-//! It knows no batch. The invariant it owns (rules 17, 17a and 19): all syncs of one file go through one gate whose
-//! first failure sticks, because the kernel reports a lost write once, and a second `fdatasync` would say yes.
+//! It knows no batch. The invariants it owns: all syncs of one file go through one gate whose first failure sticks, because
+//! the kernel reports a lost write once, and a second `fdatasync` would say yes (rules 17, 17a and 19); what is read is the
+//! same whether the file is mapped or not, and nothing is read from a map that is gone.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -9,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, IoOp, Result};
-use crate::fs::{Env, File, OpenMode, Partial, Window, read_exact_at, retry, write_all_vectored_at};
+use crate::fs::{Env, File, OpenMode, Partial, ReadMap, Window, read_exact_at, retry, write_all_vectored_at};
 use crate::offset::Position;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 
 /// An open `.log` file.
 #[derive(Debug)]
@@ -22,7 +23,15 @@ pub(crate) struct LogFile {
     sync_gate: Mutex<Option<Error>>,
     /// Bytes below may be queued at a receiver, as pages of this file: they are never changed in place (rule 31).
     sent: AtomicU64,
+    /// What is read is copied out of this, as far as it reaches, and 0 bytes far without it.
+    map: RwLock<Option<ReadMap>>,
+    mapped_bytes: AtomicU64,
+    /// It could not be had, and is not asked for again.
+    map_refused: AtomicBool,
 }
+
+/// The most that is copied out of a map at once, in bytes. A call that reads more costs less than the faults of as many pages.
+const MOST_COPIED_BYTES: usize = 64 << 10;
 
 /// A write that did not reach its end.
 #[derive(Debug)]
@@ -36,7 +45,15 @@ impl LogFile {
     pub(crate) fn open(env: &Env, path: &Arc<Path>, mode: OpenMode) -> Result<LogFile> {
         let operation = if mode == OpenMode::CreateNew { IoOp::Create } else { IoOp::Open };
         let file = env.open(path, mode).map_err(|error| Error::io(operation, path, &error))?;
-        Ok(LogFile { file, path: Arc::clone(path), sync_gate: Mutex::new(None), sent: AtomicU64::new(0) })
+        Ok(LogFile {
+            file,
+            path: Arc::clone(path),
+            sync_gate: Mutex::new(None),
+            sent: AtomicU64::new(0),
+            map: RwLock::new(None),
+            mapped_bytes: AtomicU64::new(0),
+            map_refused: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn path(&self) -> &Arc<Path> {
@@ -71,7 +88,57 @@ impl LogFile {
 
     /// Fills `into` from `at` on, as far as the file reaches; returns how far.
     pub(crate) fn read(&self, into: &mut [u8], at: Position) -> Result<usize> {
+        if self.copy_from_map(into, at) {
+            return Ok(into.len());
+        }
         read_exact_at(&self.file, into, at).map_err(|error| self.failure(IoOp::Read, &error))
+    }
+
+    /// Maps the first bytes of the file, for what is read from then on. The file has them, nobody changes them, and nobody cuts
+    /// the file below their end before [`LogFile::unmap`] (rule 22).
+    ///
+    /// `false` if the system refuses, or the file is shorter, and for good: then it is read by calls, which tell what is wrong.
+    pub(crate) fn map(&self, bytes: Position) -> bool {
+        let length = usize::try_from(bytes.value()).expect("64-bit systems only");
+        let is_there = self.file.len().is_ok_and(|length| length >= bytes.value());
+        let map = if is_there { self.file.map_read(length).ok() } else { None };
+        let is_mapped = map.is_some();
+        *self.map.write() = map;
+        if is_mapped {
+            self.mapped_bytes.store(bytes.value(), Ordering::Release);
+        } else {
+            self.map_refused.store(true, Ordering::Release);
+        }
+        is_mapped
+    }
+
+    /// Reads by calls again. Whoever was copying out of the map is done when this returns.
+    pub(crate) fn unmap(&self) {
+        self.mapped_bytes.store(0, Ordering::Release);
+        *self.map.write() = None;
+    }
+
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.mapped_bytes.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether nobody has tried to map it, or it was unmapped since.
+    pub(crate) fn may_be_mapped(&self) -> bool {
+        !self.is_mapped() && !self.map_refused.load(Ordering::Acquire)
+    }
+
+    /// Fills `into` from the map, if there is one and it reaches so far; else does nothing, and says `false`.
+    pub(super) fn copy_from_map(&self, into: &mut [u8], at: Position) -> bool {
+        let mapped = Position::new(self.mapped_bytes.load(Ordering::Acquire));
+        let wanted = u64::try_from(into.len()).expect("lengths in memory fit 64 bits");
+        if into.len() > MOST_COPIED_BYTES || at > mapped || wanted > mapped - at {
+            return false;
+        }
+        // Locked while it copies, so that nobody unmaps it meanwhile.
+        let map = self.map.read();
+        let Some(map) = &*map else { return false };
+        map.copy_to(into, usize::try_from(at.value()).expect("64-bit systems only"));
+        true
     }
 
     /// Moves bytes to a receiver without a copy; may be short. That they may be on their way is noted before the call,

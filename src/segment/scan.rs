@@ -57,9 +57,10 @@ impl Scanner {
         }
     }
 
-    /// The scan, whose first read fetches so many bytes, or less than usual where that would be a lot.
+    /// The scan, whose first read fetches so many bytes, or less than usual where that would be a lot. Out of a map nothing
+    /// need be fetched before it is asked for.
     pub(crate) fn fetching(mut self, bytes: u64) -> Scanner {
-        let most = self.chunk_bytes;
+        let most = if self.file.is_mapped() { 0 } else { self.chunk_bytes };
         let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.chunk_bytes = if wanted > most { HEADER_BYTES } else { wanted.max(HEADER_BYTES) };
         self
@@ -110,17 +111,24 @@ impl Scanner {
         }
         let header = match self.known() {
             Some(header) => header,
-            None => {
-                let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(HEADER_BYTES);
-                let prefix = self.bytes(wanted)?;
-                BatchHeader::parse(prefix).map_err(|reason| self.corrupt(reason))?
-            }
+            None => self.read_header(remaining)?,
         };
         if header.size_bytes > remaining {
             return Err(self.corrupt(Corruption::Truncated { needed: header.size_bytes, available: remaining }));
         }
         self.parsed = Some((self.position, header));
         Ok(Some(header))
+    }
+
+    fn read_header(&mut self, remaining: u64) -> Result<BatchHeader> {
+        let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(HEADER_BYTES);
+        let mut mapped = [0; HEADER_BYTES];
+        let header = if !self.has_read(wanted) && self.file.copy_from_map(&mut mapped[..wanted], self.position) {
+            BatchHeader::parse(&mapped[..wanted])
+        } else {
+            BatchHeader::parse(self.bytes(wanted)?)
+        };
+        header.map_err(|reason| self.corrupt(reason))
     }
 
     /// All bytes of the batch whose header [`Scanner::peek`] gave.
@@ -157,16 +165,19 @@ impl Scanner {
 
     /// The `wanted` bytes at the present position, which lie before the end.
     fn bytes(&mut self, wanted: usize) -> Result<&[u8]> {
-        let mut start = self.offset_in_buffer();
-        if start.is_none_or(|start| self.filled - start < wanted) {
+        if !self.has_read(wanted) {
             self.fill(wanted)?;
-            start = Some(0);
         }
-        let start = start.unwrap_or(0);
+        let start = self.offset_in_buffer().unwrap_or(0);
         match self.read_ahead().get(start..start + wanted) {
             Some(bytes) => Ok(bytes),
             None => Err(self.shortened()),
         }
+    }
+
+    /// Whether so many bytes at the present position were read already.
+    fn has_read(&self, wanted: usize) -> bool {
+        self.offset_in_buffer().is_some_and(|start| self.filled - start >= wanted)
     }
 
     fn read_ahead(&self) -> &[u8] {

@@ -498,6 +498,14 @@ impl SimMap {
         bytes.try_into().expect("the range is N bytes long")
     }
 
+    /// As [`SimMap::copy_at`].
+    pub(in crate::fs) fn copy_to(&self, into: &mut [u8], at: usize) {
+        assert!(at.checked_add(into.len()).is_some_and(|end| end <= self.len), "a read behind the map");
+        let state = self.inode.disk.state();
+        let found = &state.content(self.inode.id).visible;
+        into.copy_from_slice(found.get(at..at + into.len()).expect("a read behind the end of a mapped file"));
+    }
+
     pub(in crate::fs) fn len(&self) -> usize {
         self.len
     }

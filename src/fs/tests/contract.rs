@@ -50,6 +50,7 @@ on_both_halves! {
     the_file_of_a_lock_stays_and_a_missing_one_is_not_locked
     asking_for_a_lock_neither_takes_nor_creates
     a_map_over_a_growing_file_sees_what_is_appended
+    a_map_gives_what_was_written_whatever_the_place_and_the_length
     a_store_into_a_window_is_read_at_once_and_a_write_is_there_for_the_next_store
     a_window_begins_and_ends_anywhere_in_a_page
     a_window_needs_a_handle_for_writing
@@ -328,6 +329,20 @@ fn a_map_over_a_growing_file_sees_what_is_appended(ground: &Ground) {
     }
     drop(file);
     assert_eq!(u64::from_be_bytes(map.copy_at(8)), 1, "a map needs no handle");
+}
+
+fn a_map_gives_what_was_written_whatever_the_place_and_the_length(ground: &Ground) {
+    let written: Vec<u8> = (0..9000_u16).flat_map(|number| number.wrapping_mul(40_503).to_be_bytes()).collect();
+    let file = ground.create("a");
+    write_all_at(&file, &written, Position::ZERO).unwrap();
+    let map = file.map_read(written.len()).unwrap();
+    for at in (0..40).chain(4080..4110).chain([written.len() - 60]) {
+        for len in (0..60).chain([8000]).filter(|len| at + len <= written.len()) {
+            let mut into = vec![0xa5; len];
+            map.copy_to(&mut into, at);
+            assert!(into == written[at..at + len], "{len} bytes at {at}");
+        }
+    }
 }
 
 /// A file with room and a window on part of it.

@@ -297,7 +297,7 @@ impl Cursor {
             return Err(Error::OffsetOutOfRange { asked: self.from, start, end });
         };
         self.segment = Some(segment.base());
-        let handles = match open(&self.core, &segment, self.from) {
+        let handles = match open_to_read(&self.core, &segment, self.from) {
             // It was cut off meanwhile: the next look finds what is there now.
             Err(Error::OffsetOutOfRange { asked, start, .. }) if asked >= start => return Ok(()),
             answer => answer?,
@@ -330,7 +330,7 @@ impl Cursor {
             self.from = self.from.max(due);
             return Ok(());
         }
-        let handles = match open(&self.core, &segment, segment.base()) {
+        let handles = match open_to_read(&self.core, &segment, segment.base()) {
             Err(Error::OffsetOutOfRange { asked, start, .. }) if asked >= start => {
                 self.from = self.from.max(due);
                 return Ok(());
@@ -462,6 +462,13 @@ pub(super) fn next_base(core: &Core, segment: &Segment) -> Option<Offset> {
 /// Whether a segment is still the log's own.
 pub(crate) fn is_current(core: &Core, segment: &Arc<Segment>) -> bool {
     core.floor_segment(segment.base()).is_some_and(|found| Arc::ptr_eq(&found, segment))
+}
+
+/// As [`open`], for somebody who is going to read batches: from a map, where that is wanted and can be had.
+pub(super) fn open_to_read(core: &Core, segment: &Arc<Segment>, asked: Offset) -> Result<Arc<Handles>> {
+    let handles = open(core, segment, asked)?;
+    core.map_if_settled(segment, &handles);
+    Ok(handles)
 }
 
 /// Opens a segment's files. One that was deleted meanwhile makes the offset out of range; one that is missing without

@@ -13,7 +13,7 @@ use crate::record::{BatchHeader, DecodeLimits, StoredRecord, StoredRecordsRevers
 use crate::segment::{Handles, Scanner, Segment};
 use crate::slice::{StoredBatch, Walk, first_offset};
 
-use super::cursor::{is_current, next_base, open, outside_segment};
+use super::cursor::{is_current, next_base, open_to_read, outside_segment};
 use crate::log::ReadUpTo;
 use crate::log::core::Core;
 
@@ -198,7 +198,7 @@ impl RecordsReversed {
         };
         let above = self.above;
         (self.upper, self.above) = (segment.base(), Some(segment.base()));
-        let handles = match open(&self.core, &segment, below) {
+        let handles = match open_to_read(&self.core, &segment, below) {
             // It was cut off meanwhile: what is there now is looked for in the next round.
             Err(Error::OffsetOutOfRange { asked, start, .. }) if asked >= start => {
                 (self.upper, self.above) = (below + 1, above);

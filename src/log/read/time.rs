@@ -15,7 +15,7 @@ use crate::segment::{NO_TIMESTAMP, Segment, is_time_entry_of};
 use crate::slice::StoredBatch;
 
 use super::Reader;
-use super::cursor::{Cursor, open};
+use super::cursor::{Cursor, open_to_read};
 
 /// A record and its time.
 type Found = (Offset, Timestamp);
@@ -228,7 +228,7 @@ impl<'a> Search<'a> {
             // What was lost is in no index.
             return Ok(Search::from_front(reader, segment, from, end));
         }
-        let handles = open(&reader.core, segment, from)?;
+        let handles = open_to_read(&reader.core, segment, from)?;
         let floor = segment.time_floor(&handles, target).filter(|entry| entry.offset > from && entry.offset < end);
         let begin = floor.map_or(from, |entry| entry.offset);
         Ok(Search {

@@ -17,6 +17,7 @@ mod hostile;
 mod leftovers;
 mod mapped;
 mod mapped_crash;
+mod mapped_reads;
 pub(crate) mod model;
 mod open_files;
 mod opening;

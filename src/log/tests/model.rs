@@ -202,6 +202,7 @@ impl Options {
             .windows_at_once(chance.pick(&[1, 6000, 1 << 20]))
             .max_unsynced_bytes(chance.one_in(6).then_some(700))
             .max_open_segments(chance.pick(&[1, 3, 256]))
+            .mapped_reads(seed.is_multiple_of(2))
             .sync_policy(policy)
             .worker(Worker::Caller);
         let config = match chance.below(6) {

@@ -1,0 +1,193 @@
+//! Reading sealed segments through maps: the same as by calls, and no map where a file may be cut.
+//!
+//! The simulated disk panics where a map is read behind the end of its file, which on a real one is SIGBUS. Random
+//! sequences with maps, crashes and failures are the model's.
+
+use std::path::Path;
+
+use super::bench::{DIR, at, bases, disk, fill, log_path, number, opened, small, upto, values};
+use crate::config::LogConfig;
+use crate::error::{Corruption, Error};
+use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk, TraceEntry};
+use crate::fs::{Env, OpenMode};
+use crate::log::Log;
+use crate::slice::LogSlice;
+
+/// Of the ten segments at 0, 2, 4, … 18 the last one is active.
+const SEALED: u64 = 18;
+const END: u64 = 20;
+
+fn config() -> LogConfig {
+    small().mapped_reads(true).file_delete_delay_ms(0)
+}
+
+fn closed_and_opened(config: LogConfig) -> (SimDisk, Log) {
+    let disk = disk();
+    let log = opened(&disk, small());
+    fill(&log, 0..END);
+    log.close().expect("closed");
+    let log = opened(&disk, config);
+    assert_eq!(bases(&log).len(), 10);
+    (disk, log)
+}
+
+/// How many calls read from a `.log` while a record is looked up, which must be the right one.
+fn reading_calls(disk: &SimDisk, log: &Log, offset: u64) -> usize {
+    disk.set_tracing(true);
+    let found: Vec<_> = log.records(at(offset)..=at(offset)).expect("a range").collect();
+    let trace = disk.trace();
+    disk.set_tracing(false);
+    let [Ok(record)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((record.offset(), number(record.value())), (at(offset), offset));
+    trace.iter().filter(|entry| entry.call == CallKind::ReadAt && is_log(entry)).count()
+}
+
+fn is_log(entry: &TraceEntry) -> bool {
+    entry.path.extension().is_some_and(|ending| ending == "log")
+}
+
+fn slice_values(slice: &LogSlice) -> Vec<u64> {
+    slice.records().map(|record| number(record.expect("a readable record").value())).collect()
+}
+
+/// Shortens a segment's file, as nobody does who respects the lock.
+fn cut(disk: &SimDisk, base: u64, len: u64) {
+    let file = Env::sim(disk).open(&log_path(base), OpenMode::ReadWrite).expect("the file");
+    file.set_len(len).expect("a healthy disk");
+}
+
+#[test]
+fn a_lookup_in_a_mapped_segment_takes_no_reading_call() {
+    let (disk, log) = closed_and_opened(config());
+    for offset in (0..END).chain([7, 3, 12, 0]) {
+        let calls = reading_calls(&disk, &log, offset);
+        assert_eq!(calls > 0, offset >= SEALED, "{calls} calls at {offset}");
+    }
+    assert_eq!(log.stats().mapped_segments, 9);
+    assert_eq!(values(&log), upto(END));
+    let (_, plain) = closed_and_opened(small());
+    assert_eq!((values(&plain), plain.stats().mapped_segments), (upto(END), 0));
+}
+
+#[test]
+fn a_segment_is_mapped_once_it_is_sealed_and_durable() {
+    let disk = disk();
+    let log = opened(&disk, config());
+    fill(&log, 0..END);
+    assert!(reading_calls(&disk, &log, 0) > 0 && reading_calls(&disk, &log, END - 1) > 0);
+    assert_eq!(log.stats().mapped_segments, 0, "nothing was synced");
+    log.sync_to(at(5)).expect("a healthy disk");
+    let synced = log.synced_offset().value();
+    for offset in 0..END {
+        let sealed_below = (offset / 2 + 1) * 2;
+        let calls = reading_calls(&disk, &log, offset);
+        assert_eq!(calls == 0, sealed_below <= synced.min(SEALED), "{calls} calls at {offset}, {synced} durable");
+    }
+    assert!(log.stats().mapped_segments > 0);
+}
+
+#[test]
+fn no_more_segments_are_mapped_than_may_be_open() {
+    let (disk, log) = closed_and_opened(config().max_open_segments(2));
+    for offset in 0..SEALED {
+        reading_calls(&disk, &log, offset);
+        assert!(log.stats().mapped_segments <= 2, "{:?}", log.stats());
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_mapped_is_read_by_calls_and_asked_once() {
+    let (disk, log) = closed_and_opened(config());
+    disk.fail(Fault::from(CallKind::MapRead, 1, FaultKind::InputOutput).on(".log"));
+    assert!(reading_calls(&disk, &log, 0) > 0);
+    assert_eq!((values(&log), log.stats().mapped_segments), (upto(END), 0));
+    disk.reset_counters();
+    assert_eq!((values(&log), disk.calls(CallKind::MapRead)), (upto(END), 0));
+}
+
+#[test]
+fn a_file_that_is_too_short_for_its_map_is_told_as_damage() {
+    let (disk, log) = closed_and_opened(config());
+    cut(&disk, 4, 150);
+    let found: Vec<_> = log.records(at(5)..).expect("a range").collect();
+    let is_told = matches!(
+        &found[..],
+        [Err(Error::Corrupt { path, reason: Corruption::Shortened { length: 150, .. }, .. })] if **path == *log_path(4)
+    );
+    assert!(is_told, "{found:?}");
+}
+
+#[test]
+fn a_flipped_bit_below_a_map_is_told_as_damage() {
+    let (disk, log) = closed_and_opened(config());
+    assert_eq!(reading_calls(&disk, &log, 2), 0);
+    let mut bytes = disk.read_file(log_path(2)).expect("a segment");
+    bytes[90] ^= 1;
+    disk.write_file(log_path(2), bytes);
+    let found: Vec<_> = log.records(at(2)..at(3)).expect("a range").collect();
+    assert!(matches!(&found[..], [Err(Error::Corrupt { reason: Corruption::Crc { .. }, .. })]), "{found:?}");
+}
+
+#[test]
+fn what_a_slice_holds_stays_whatever_becomes_of_its_segment() {
+    let (disk, log) = closed_and_opened(config());
+    let slices: Vec<_> = (0..SEALED).map(|offset| log.read(at(offset), 1).expect("a batch")).collect();
+    assert_eq!(log.stats().mapped_segments, 9);
+    let all_hold = |when: &str| {
+        let found: Vec<_> = slices.iter().flat_map(slice_values).collect();
+        assert_eq!(found, upto(SEALED), "{when}");
+    };
+    log.delete_records_before(at(5)).expect("deleted");
+    all_hold("after a deletion");
+    log.truncate_to(at(13)).expect("cut inside a sealed segment");
+    all_hold("after a truncation");
+    fill(&log, 13..17);
+    log.truncate_to(at(10)).expect("cut between two segments");
+    fill(&log, 10..15);
+    log.truncate_to(at(11)).expect("cut where a sealed segment goes on as the active one");
+    all_hold("after truncations that cut what was appended behind them");
+    fill(&log, 11..END);
+    disk.fail(Fault::once(CallKind::SyncData, 1, FaultKind::InputOutput));
+    log.sync().expect_err("a failing disk");
+    log.reopen().expect("recovered");
+    all_hold("after a failure and a reopening");
+    assert_eq!(values(&log), (log.log_start_offset().value()..log.log_end_offset().value()).collect::<Vec<_>>());
+    log.reset_to(at(100)).expect("begun anew");
+    all_hold("after a new beginning");
+}
+
+#[test]
+fn no_file_stays_mapped_behind_the_close() {
+    let (disk, log) = closed_and_opened(config());
+    let slice = log.read(at(4), 1).expect("a batch");
+    assert_eq!(slice_values(&slice), [4]);
+    assert_eq!(log.stats().mapped_segments, 1);
+    log.close().expect("closed");
+    // The directory is somebody else's now.
+    cut(&disk, 4, 50);
+    let found: Vec<_> = slice.records().collect();
+    assert!(matches!(&found[..], [Err(Error::Corrupt { .. })]), "{found:?}");
+}
+
+#[test]
+fn maps_come_and_go_with_the_configuration() {
+    let (disk, log) = closed_and_opened(small());
+    assert!(reading_calls(&disk, &log, 3) > 0);
+    log.update_config(|config| config.mapped_reads(true)).expect("a sound configuration");
+    assert_eq!((reading_calls(&disk, &log, 3), log.stats().mapped_segments), (0, 1));
+    log.update_config(|config| config.mapped_reads(false)).expect("a sound configuration");
+    assert_eq!(log.stats().mapped_segments, 0);
+    assert!(reading_calls(&disk, &log, 3) > 0);
+}
+
+#[test]
+fn a_directory_that_is_read_beside_its_writer_is_never_mapped() {
+    let (disk, log) = closed_and_opened(config());
+    let reader = Log::open_read_only_in(&Env::sim(&disk), Path::new(DIR)).expect("a log");
+    disk.set_tracing(true);
+    assert_eq!(reader.records(..).expect("a range").count(), 20);
+    let is_map_of_log = |entry: &TraceEntry| entry.call == CallKind::MapRead && is_log(entry);
+    assert!(!disk.trace().iter().any(is_map_of_log));
+    assert_eq!(values(&log), upto(END));
+    assert!(disk.trace().iter().any(is_map_of_log), "the writer's own handle maps them");
+}
