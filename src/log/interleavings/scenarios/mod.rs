@@ -11,6 +11,7 @@ use super::Case;
 
 mod closing;
 mod commit;
+mod maps;
 mod mixture;
 mod waking;
 mod windows;
@@ -23,6 +24,10 @@ pub const SCENARIOS: &[Case] = &[
     Case::holds("appends, reads, truncations and a close at once keep every promise", mixture::everything),
     Case::holds("slices keep their bytes while segments are cut and deleted", mixture::slices),
     Case::holds("windows come and go while the log is cut, rolled and written in other ways", windows::everything),
+    Case::holds(
+        "segments are read through maps while these come and go and somebody else gets the files",
+        maps::everything,
+    ),
     Case::holds("who is told that a sync succeeded finds the records after a power cut", commit::healthy),
     Case::holds("no sync is acknowledged that failed for anybody", commit::failing),
     Case::holds("a log that failed goes on after reopening with all that was durable", commit::reopening),

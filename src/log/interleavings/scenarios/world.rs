@@ -18,7 +18,7 @@ use crate::sync::{Mutex, MutexGuard};
 
 use super::{choice, once_in};
 
-const DIR: &str = "/data/log";
+pub(super) const DIR: &str = "/data/log";
 /// How long values are where nothing else is said: a batch has 110 bytes then.
 const WIDTH: usize = 40;
 
