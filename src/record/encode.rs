@@ -4,11 +4,11 @@
 //! header and the checksum. The invariants it owns: a finished batch counts its records without gaps from base offset
 //! 0, and a builder that has seen batches of a size allocates nothing for the next one of that size.
 
-use super::borrowed::Record;
+use super::borrowed::{Headers, Record};
 use super::compression::{Compression, Compressor};
 use super::header::{BatchHeader, TimestampType};
 use super::layout::{self, HEADER_BYTES, OVERHEAD_BYTES};
-use super::room::{RECORD_ATTRIBUTES, RecordFrame, Room};
+use super::room::{RECORD_ATTRIBUTES, RecordFrame, Room, ShortFrame};
 use super::slot;
 use super::validate::TimestampBounds;
 use super::varint::{MAX_VARLONG_BYTES, length_of_varlong, put_varint, put_varlong};
@@ -31,7 +31,8 @@ pub struct BatchBuilder {
     /// Made at the first compressed batch, and kept.
     compressor: Option<Compressor>,
     /// Room for the header, then the records, each with its timestamp relative to `base_timestamp`; behind `used` what
-    /// is there is of no account. It is as long as it ever was, so that room is cleared once.
+    /// is there is of no account. It is as long as it ever was, so that room is cleared once, but never longer than a batch
+    /// may become.
     encoded: Vec<u8>,
     used: usize,
     /// The finished batch, where it is not `encoded` itself.
@@ -44,12 +45,10 @@ pub struct BatchBuilder {
     count: u32,
     /// What the encoded deltas are relative to; `None` is the time of the append.
     base_timestamp: Option<Timestamp>,
-    /// The largest timestamp that a record brought along.
-    max_timestamp: Option<Timestamp>,
-    /// The smallest one.
-    min_timestamp: Option<Timestamp>,
-    /// Whether a record came without a timestamp.
-    needs_now: bool,
+    /// The largest timestamp that a record brought along, or −1.
+    max_timestamp: Timestamp,
+    /// The smallest one, or the largest that there is.
+    min_timestamp: Timestamp,
 }
 
 /// What a finished batch carries besides its records.
@@ -87,15 +86,14 @@ impl BatchBuilder {
             compression,
             compressor: None,
             encoded: Vec::new(),
-            used: 0,
+            used: HEADER_BYTES,
             packed: Vec::new(),
             restamped: Vec::new(),
             deferred: Vec::new(),
             count: 0,
             base_timestamp: None,
-            max_timestamp: None,
-            min_timestamp: None,
-            needs_now: false,
+            max_timestamp: Timestamp::from_millis(NO_TIMESTAMP),
+            min_timestamp: Timestamp::from_millis(i64::MAX),
         }
     }
 
@@ -106,41 +104,87 @@ impl BatchBuilder {
     /// format's 2^31 − 1 bytes. The builder is then as it was before.
     #[inline]
     pub fn push(&mut self, record: Record<'_>) -> Result<()> {
-        self.push_borrowed(&record).map_err(|reason| Error::InvalidRecord { index: self.len(), reason })
+        if self.push_short(&record) {
+            return Ok(());
+        }
+        let index = self.len();
+        self.push_any(record).map_err(|reason| Error::InvalidRecord { index, reason })
     }
 
     /// [`BatchBuilder::push`] without a copy of what describes the record.
     #[inline]
     pub(crate) fn push_borrowed(&mut self, record: &Record<'_>) -> std::result::Result<(), InvalidRecord> {
-        let frame = self.check(record)?;
+        if self.push_short(record) { Ok(()) } else { self.push_any(*record) }
+    }
+
+    /// Encodes one more record, if it is short, has a timestamp where the first one has one, and there is room for it, as is
+    /// so of nearly all; else nothing changes, and [`BatchBuilder::push_any`] tells. It has no words for what is wrong, and
+    /// is inlined where records are made, so that what is known of them there need not be asked.
+    #[inline(always)]
+    fn push_short(&mut self, record: &Record<'_>) -> bool {
+        let Record { key, value: Some(value), headers: Headers::Pairs([]), timestamp } = *record else { return false };
+        let timestamp_delta = match (timestamp, self.base_timestamp) {
+            (None, None) => return self.put_short(key, value, 0),
+            (Some(timestamp), Some(base)) if timestamp.as_millis() >= 0 => timestamp.as_millis() - base.as_millis(),
+            _ => return false,
+        };
+        let is_put = self.put_short(key, value, timestamp_delta);
+        if is_put && let Some(timestamp) = timestamp {
+            self.note_timestamp(timestamp);
+        }
+        is_put
+    }
+
+    /// In each branch it is known whether there is a key, and of a null one nothing is computed.
+    #[inline(always)]
+    fn put_short(&mut self, key: Option<&[u8]>, value: &[u8], timestamp_delta: i64) -> bool {
+        match key {
+            None => self.put_framed(None, value, timestamp_delta),
+            Some(key) => self.put_framed(Some(key), value, timestamp_delta),
+        }
+    }
+
+    #[inline(always)]
+    fn put_framed(&mut self, key: Option<&[u8]>, value: &[u8], timestamp_delta: i64) -> bool {
+        let Some(frame) = ShortFrame::of(key, value, timestamp_delta, self.count) else { return false };
+        let end = self.used + frame.size_bytes();
+        let Some(room) = self.encoded.get_mut(self.used..end) else { return false };
+        frame.store(room, key, value);
+        self.used = end;
+        self.count += 1;
+        true
+    }
+
+    /// Encodes one more record, whatever it is.
+    #[inline(never)]
+    fn push_any(&mut self, record: Record<'_>) -> std::result::Result<(), InvalidRecord> {
+        let frame = self.check(&record)?;
         if self.count == 0 {
-            self.used = HEADER_BYTES;
             self.base_timestamp = record.timestamp;
         }
         if record.timestamp.is_some() != self.base_timestamp.is_some() {
             self.deferred.push(self.count);
         }
-        match record.timestamp {
-            Some(timestamp) => {
-                self.max_timestamp = self.max_timestamp.max(Some(timestamp));
-                self.min_timestamp = Some(self.min_timestamp.map_or(timestamp, |least| least.min(timestamp)));
-            }
-            None => self.needs_now = true,
+        if let Some(timestamp) = record.timestamp {
+            self.note_timestamp(timestamp);
         }
         let end = self.used + frame.size_bytes();
-        if end > self.encoded.len() {
-            self.grow(end);
-        }
-        Room::new(&mut self.encoded[self.used..end]).put_record(&frame, record);
+        self.make_room(end);
+        Room::new(&mut self.encoded[self.used..end]).put_record(&frame, &record);
         self.used = end;
         self.count += 1;
         Ok(())
     }
 
-    #[cold]
-    fn grow(&mut self, end: usize) {
-        let doubled = self.encoded.len().saturating_mul(2).max(FIRST_ROOM_BYTES);
-        self.encoded.resize(end.max(doubled), 0);
+    #[inline]
+    fn note_timestamp(&mut self, timestamp: Timestamp) {
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        self.min_timestamp = self.min_timestamp.min(timestamp);
+    }
+
+    fn make_room(&mut self, end: usize) {
+        let most_bytes = usize::try_from(self.most_bytes()).unwrap_or(usize::MAX);
+        self.encoded.resize(room_bytes(self.encoded.len(), end, most_bytes), 0);
     }
 
     /// How many records have been pushed.
@@ -196,22 +240,23 @@ impl BatchBuilder {
 
     /// Forgets the records and keeps the memory.
     pub fn clear(&mut self) {
-        self.used = 0;
+        self.used = HEADER_BYTES;
         self.packed.clear();
         self.restamped.clear();
         self.deferred.clear();
         self.count = 0;
         self.base_timestamp = None;
-        self.max_timestamp = None;
-        self.min_timestamp = None;
-        self.needs_now = false;
+        self.max_timestamp = Timestamp::from_millis(NO_TIMESTAMP);
+        self.min_timestamp = Timestamp::from_millis(i64::MAX);
     }
 
     /// Refuses a batch with a timestamp outside the bounds, naming the first record that has one. Records without a
     /// timestamp get the time of the append, which is inside.
     pub(crate) fn check_timestamps(&self, bounds: &TimestampBounds) -> Result<()> {
-        let inside = |timestamp: Option<Timestamp>| timestamp.is_none_or(|timestamp| bounds.check(timestamp).is_ok());
-        if inside(self.min_timestamp) && inside(self.max_timestamp) { Ok(()) } else { self.check_each(bounds) }
+        let inside = |timestamp| bounds.check(timestamp).is_ok();
+        let has_some = self.max_timestamp.as_millis() != NO_TIMESTAMP;
+        let is_sound = !has_some || inside(self.min_timestamp) && inside(self.max_timestamp);
+        if is_sound { Ok(()) } else { self.check_each(bounds) }
     }
 
     #[cold]
@@ -284,8 +329,9 @@ impl BatchBuilder {
     }
 
     fn header(&self, stamp: &BatchStamp, attributes: i16) -> BatchHeader {
-        let mut max_timestamp = self.max_timestamp;
-        if self.needs_now {
+        let mut max_timestamp = Timestamp::from_disk(self.max_timestamp.as_millis());
+        let needs_now = self.base_timestamp.is_none() || !self.deferred.is_empty();
+        if needs_now {
             max_timestamp = max_timestamp.max(Some(stamp.now));
         }
         let attributes = attributes | i16::from(self.compression.code());
@@ -301,13 +347,16 @@ impl BatchBuilder {
             return Err(InvalidRecord::NegativeTimestamp { millis: timestamp.as_millis() });
         }
         let frame = RecordFrame::of(record, self.timestamp_delta(record), self.count)?;
-        let size_bytes = (self.used.max(HEADER_BYTES) + frame.size_bytes()) as u64;
-        // Each deferred record may yet grow by a longer timestamp delta.
-        let growth = (self.deferred.len() as u64 + 1) * MAX_VARLONG_BYTES as u64;
-        if size_bytes > MOST_BYTES - growth {
+        let size_bytes = (self.used + frame.size_bytes()) as u64;
+        if size_bytes > self.most_bytes() {
             return Err(InvalidRecord::TooLarge { size_bytes });
         }
         Ok(frame)
+    }
+
+    /// The most that the batch may have with one record more: each deferred one may yet grow by a longer timestamp delta.
+    fn most_bytes(&self) -> u64 {
+        MOST_BYTES - (self.deferred.len() as u64 + 1) * MAX_VARLONG_BYTES as u64
     }
 
     /// The delta to encode now. A deferred one is kept relative to 0 until the other side of it is known.
@@ -358,6 +407,14 @@ impl std::fmt::Debug for BatchBuilder {
             .field("size_bytes", &self.size_bytes())
             .finish_non_exhaustive()
     }
+}
+
+/// How long to make a room of so many bytes that is used up to `end`: where it is too short, twice as long, but for no record
+/// with which the batch would be too large. So whoever finds room for a record need not ask whether it may be there.
+fn room_bytes(present: usize, end: usize, most_bytes: usize) -> usize {
+    let doubled = present.saturating_mul(2).max(FIRST_ROOM_BYTES);
+    let wanted = if end > present { doubled } else { present };
+    wanted.min(most_bytes).max(end)
 }
 
 /// The header of a batch whose size and checksum are not yet known.

@@ -16,63 +16,124 @@ const NULL: i64 = -1;
 /// The most that key and value have together in a record whose integers are all short: the other fields take ten bytes.
 const SHORT_BYTES: usize = (1 << 13) - 10;
 
-/// Room that a record of short integers can be stored over, whatever it has: longer than all that stands before its key,
-/// and than what is stored at once.
-const OVER_BYTES: usize = 16;
+/// Room for all that stands before the value of a short record without a key.
+const OVER_BYTES: usize = 11;
+/// The least that key and value have together in a short record: it is as long as that room, even where its seven other
+/// fields have a byte each.
+const LEAST_BYTES: usize = OVER_BYTES - 7;
 
 /// What a record has beside the bytes that its caller brings; that it can be encoded is known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RecordFrame {
-    timestamp_delta: i64,
-    offset_delta: i64,
-    /// Bytes behind the length.
-    body_bytes: usize,
-    /// If the record has no headers, its integers have one or two bytes each, and there is enough of it.
-    short: Option<Lead>,
-}
-
-/// What stands between the length of a short record and its key: attributes, timestamp, offset and the key's length, the
-/// first byte lowest.
-#[derive(Clone, Copy, Debug)]
-struct Lead {
-    bytes: u64,
-    len: usize,
-}
-
-impl Lead {
-    #[inline]
-    fn of(timestamp_delta: i64, offset_delta: i64, key_length: i64) -> Lead {
-        let lead = Lead { bytes: RECORD_ATTRIBUTES.into(), len: 1 };
-        lead.then(timestamp_delta).then(offset_delta).then(key_length)
-    }
-
-    #[inline]
-    fn then(self, value: i64) -> Lead {
-        let value = ShortVarint::of(value);
-        Lead { bytes: self.bytes | value.bytes() << (8 * self.len), len: self.len + value.len() }
-    }
+pub(super) enum RecordFrame {
+    Short(ShortFrame),
+    Any(AnyFrame),
 }
 
 impl RecordFrame {
     #[inline]
     pub(super) fn of(record: &Record<'_>, timestamp_delta: i64, index: u32) -> Result<RecordFrame, InvalidRecord> {
-        let (key, value) = (record.key.unwrap_or_default().len(), record.value.unwrap_or_default().len());
+        if let Record { key, value: Some(value), headers: Headers::Pairs([]), .. } = *record
+            && let Some(frame) = ShortFrame::of(key, value, timestamp_delta, index)
+        {
+            return Ok(RecordFrame::Short(frame));
+        }
+        AnyFrame::of(record, timestamp_delta, index).map(RecordFrame::Any)
+    }
+
+    #[inline]
+    pub(super) fn size_bytes(&self) -> usize {
+        match self {
+            RecordFrame::Short(frame) => frame.size_bytes(),
+            RecordFrame::Any(frame) => frame.size_bytes(),
+        }
+    }
+}
+
+/// The frame of a record as nearly all are: with a value, without headers, with integers of one or two bytes each, and long
+/// enough to be stored over.
+///
+/// It is inlined wherever records are encoded: of what a caller leaves out, nothing is computed then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShortFrame {
+    /// Of what stands behind it.
+    length: ShortVarint,
+    timestamp_delta: ShortVarint,
+    offset_delta: ShortVarint,
+    key_length: ShortVarint,
+    value_length: ShortVarint,
+    size_bytes: usize,
+}
+
+impl ShortFrame {
+    /// `None` for a record that is not short.
+    #[inline(always)]
+    pub(super) fn of(key: Option<&[u8]>, value: &[u8], timestamp_delta: i64, index: u32) -> Option<ShortFrame> {
         let offset_delta = i64::from(index);
-        let is_short = matches!(record.headers, Headers::Pairs([]))
-            && key <= SHORT_BYTES
-            && value <= SHORT_BYTES - key
-            && key + value >= OVER_BYTES
+        let bytes = key.map_or(0, <[u8]>::len) + value.len();
+        let is_short = (LEAST_BYTES..=SHORT_BYTES).contains(&bytes)
             && offset_delta < ShortVarint::END
             && (-ShortVarint::END..ShortVarint::END).contains(&timestamp_delta);
         if !is_short {
-            return RecordFrame::of_any(record, timestamp_delta, index);
+            return None;
         }
-        let lead = Lead::of(timestamp_delta, offset_delta, length_of(record.key));
-        let body_bytes = lead.len + key + ShortVarint::of(length_of(record.value)).len() + value + 1;
-        Ok(RecordFrame { timestamp_delta, offset_delta, body_bytes, short: Some(lead) })
+        let timestamp_delta = ShortVarint::of(timestamp_delta);
+        let offset_delta = ShortVarint::of(offset_delta);
+        let key_length = ShortVarint::of(length_of(key));
+        let value_length = ShortVarint::of(signed(value.len()));
+        let integers = timestamp_delta.len() + offset_delta.len() + key_length.len() + value_length.len();
+        let body_bytes = 1 + integers + bytes + 1;
+        let length = ShortVarint::of(signed(body_bytes));
+        let size_bytes = length.len() + body_bytes;
+        Some(ShortFrame { length, timestamp_delta, offset_delta, key_length, value_length, size_bytes })
     }
 
-    fn of_any(record: &Record<'_>, timestamp_delta: i64, index: u32) -> Result<RecordFrame, InvalidRecord> {
+    #[inline(always)]
+    pub(super) fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// Stores the record of this key and value. Each integer is stored as if it had two bytes, and what comes behind it over
+    /// the second where it has one: so that how long they are takes no branch.
+    ///
+    /// # Panics
+    /// Where `out` is not as long as the frame says.
+    #[inline(always)]
+    pub(super) fn store(&self, out: &mut [u8], key: Option<&[u8]>, value: &[u8]) {
+        let start = out.first_chunk_mut::<OVER_BYTES>().expect("a short record is as long");
+        let mut at = self.length.store_over(start, 0);
+        start[at] = RECORD_ATTRIBUTES;
+        at = self.timestamp_delta.store_over(start, at + 1);
+        at = self.offset_delta.store_over(start, at);
+        at = self.key_length.store_over(start, at);
+        match key {
+            None => at = self.value_length.store_over(start, at),
+            Some(key) => {
+                let (these, behind) = out[at..].split_at_mut(key.len());
+                these.copy_from_slice(key);
+                let start = behind.first_chunk_mut::<2>().expect(LAST_IS_OTHER);
+                at += key.len() + self.value_length.store_over(start, 0);
+            }
+        }
+        let (count, value_bytes) = out[at..].split_last_mut().expect(LAST_IS_OTHER);
+        value_bytes.copy_from_slice(value);
+        *count = 0;
+    }
+}
+
+/// Why there is always a byte behind what is stored over it.
+const LAST_IS_OTHER: &str = "the last field of a record is the number of headers";
+
+/// The frame of any record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnyFrame {
+    timestamp_delta: i64,
+    offset_delta: i64,
+    /// Bytes behind the length.
+    body_bytes: usize,
+}
+
+impl AnyFrame {
+    fn of(record: &Record<'_>, timestamp_delta: i64, index: u32) -> Result<AnyFrame, InvalidRecord> {
         let offset_delta = i32::try_from(index).map_err(|_| InvalidRecord::TooMany)?;
         let (header_count, header_bytes) = size_of_headers(&record.headers)?;
         let body_bytes = 1
@@ -85,19 +146,36 @@ impl RecordFrame {
         if i32::try_from(body_bytes).is_err() {
             return Err(too_large(body_bytes));
         }
-        Ok(RecordFrame { timestamp_delta, offset_delta: offset_delta.into(), body_bytes, short: None })
+        Ok(AnyFrame { timestamp_delta, offset_delta: offset_delta.into(), body_bytes })
     }
 
-    #[inline]
-    pub(super) fn size_bytes(&self) -> usize {
-        let length =
-            if self.short.is_some() { self.short_length().len() } else { length_of_varlong(signed(self.body_bytes)) };
-        length + self.body_bytes
+    fn size_bytes(&self) -> usize {
+        length_of_varlong(signed(self.body_bytes)) + self.body_bytes
     }
 
-    #[inline]
-    fn short_length(&self) -> ShortVarint {
-        ShortVarint::of(signed(self.body_bytes))
+    /// Stores the record. An integer is encoded alike in 32 bits and in 64.
+    fn store(&self, mut out: &mut [u8], record: &Record<'_>) {
+        let out = &mut out;
+        store_varlong(out, signed(self.body_bytes));
+        store_byte(out, RECORD_ATTRIBUTES);
+        store_varlong(out, self.timestamp_delta);
+        store_varlong(out, self.offset_delta);
+        store_bytes(out, record.key);
+        store_bytes(out, record.value);
+        match record.headers {
+            Headers::Pairs(pairs) => {
+                store_varlong(out, signed(pairs.len()));
+                for (name, value) in pairs {
+                    store_bytes(out, Some(name.as_bytes()));
+                    store_bytes(out, *value);
+                }
+            }
+            Headers::Encoded { count, bytes } => {
+                store_varlong(out, count.into());
+                store(out, bytes);
+            }
+        }
+        assert!(out.is_empty(), "a record is as long as its frame says");
     }
 }
 
@@ -114,66 +192,19 @@ impl<'b> Room<'b> {
         self.0.is_empty()
     }
 
+    /// Stores the record that the frame was made of.
+    ///
     /// # Panics
     /// Where there is less room than the record needs.
     #[inline]
     pub(super) fn put_record(&mut self, frame: &RecordFrame, record: &Record<'_>) {
         let (these, rest) = std::mem::take(&mut self.0).split_at_mut(frame.size_bytes());
         self.0 = rest;
-        match &frame.short {
-            Some(lead) => store_short(these, frame.short_length(), *lead, record),
-            None => store_any(these, frame, record),
+        match frame {
+            RecordFrame::Short(frame) => frame.store(these, record.key, record.value.unwrap_or_default()),
+            RecordFrame::Any(frame) => frame.store(these, record),
         }
     }
-}
-
-/// Stores a record of short integers. What stands before the key is stored at once, and more than that, which the fields
-/// behind it overwrite: so that how long an integer is needs no branch.
-#[inline]
-fn store_short(out: &mut [u8], length: ShortVarint, lead: Lead, record: &Record<'_>) {
-    let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
-    let value_length = ShortVarint::of(length_of(record.value));
-    let first = u128::from(lead.bytes) << (8 * length.len()) | u128::from(length.bytes());
-    *out.first_chunk_mut::<OVER_BYTES>().expect("a short record is longer") = first.to_le_bytes();
-    let mut rest = &mut out[length.len() + lead.len..];
-    if !key.is_empty() {
-        let (these, behind) = rest.split_at_mut(key.len());
-        these.copy_from_slice(key);
-        rest = behind;
-    }
-    let [first, second, ..] = value_length.bytes().to_le_bytes();
-    *rest.first_chunk_mut().expect(LAST_IS_OTHER) = [first, second];
-    let (count, value_bytes) = rest[value_length.len()..].split_last_mut().expect(LAST_IS_OTHER);
-    value_bytes.copy_from_slice(value);
-    *count = 0;
-}
-
-/// Why there is always a byte behind what is stored over it.
-const LAST_IS_OTHER: &str = "the last field of a record is the number of headers";
-
-/// Stores any record. An integer is encoded alike in 32 bits and in 64.
-fn store_any(mut out: &mut [u8], frame: &RecordFrame, record: &Record<'_>) {
-    let out = &mut out;
-    store_varlong(out, signed(frame.body_bytes));
-    store_byte(out, RECORD_ATTRIBUTES);
-    store_varlong(out, frame.timestamp_delta);
-    store_varlong(out, frame.offset_delta);
-    store_bytes(out, record.key);
-    store_bytes(out, record.value);
-    match record.headers {
-        Headers::Pairs(pairs) => {
-            store_varlong(out, signed(pairs.len()));
-            for (name, value) in pairs {
-                store_bytes(out, Some(name.as_bytes()));
-                store_bytes(out, *value);
-            }
-        }
-        Headers::Encoded { count, bytes } => {
-            store_varlong(out, count.into());
-            store(out, bytes);
-        }
-    }
-    assert!(out.is_empty(), "a record is as long as its frame says");
 }
 
 fn store_bytes(out: &mut &mut [u8], bytes: Option<&[u8]>) {
@@ -244,7 +275,7 @@ mod tests {
     #[test]
     fn a_record_has_the_same_bytes_by_the_short_way_and_by_the_long_one() {
         let bytes = vec![7; 8200];
-        let lengths = [0, 1, 14, 15, 16, 17, 62, 63, 64, 65, 100, 8000, 8170, 8181, 8182, 8183, 8191, 8192];
+        let lengths = [0, 1, 2, 3, 4, 5, 14, 62, 63, 64, 65, 100, 8000, 8170, 8181, 8182, 8183, 8191, 8192];
         let deltas = [0, 1, -1, 63, 64, -64, -65, 8191, 8192, -8192, -8193, i64::MAX, i64::MIN];
         let mut short = 0;
         for value in [None].into_iter().chain(lengths.map(Some)) {
@@ -256,11 +287,12 @@ mod tests {
                             value.map(|length| &bytes[..length]),
                         );
                         let frame = RecordFrame::of(&record, timestamp_delta, index).expect("a small record");
-                        let long = RecordFrame::of_any(&record, timestamp_delta, index).expect("a small record");
+                        let long = AnyFrame::of(&record, timestamp_delta, index).expect("a small record");
+                        let long = RecordFrame::Any(long);
                         let shown = format!("{key:?} {value:?} {timestamp_delta} {index}");
                         assert_eq!(frame.size_bytes(), long.size_bytes(), "{shown}");
                         assert!(stored(&frame, &record) == stored(&long, &record), "{shown}");
-                        short += usize::from(frame.short.is_some());
+                        short += usize::from(matches!(frame, RecordFrame::Short(_)));
                     }
                 }
             }

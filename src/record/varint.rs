@@ -121,7 +121,7 @@ pub(crate) fn store_varlong(out: &mut &mut [u8], value: i64) {
     store_folded(out, zigzag64(value));
 }
 
-/// An integer from −2^13 to 2^13 − 1, as most in a batch are: its encoding has one byte or two.
+/// An integer from −2^13 to 2^13 − 1, as most in a batch are: its encoding has one byte or two, and how many takes no branch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShortVarint {
     folded: u64,
@@ -131,22 +131,31 @@ impl ShortVarint {
     /// One more than the largest; its negative is the smallest.
     pub(crate) const END: i64 = 1 << 13;
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(value: i64) -> ShortVarint {
         debug_assert!((-ShortVarint::END..ShortVarint::END).contains(&value));
         ShortVarint { folded: zigzag64(value) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn len(self) -> usize {
-        1 + usize::from(self.folded >= u64::from(CONTINUES))
+        1 + usize::from(self.has_two())
     }
 
-    /// The encoding, its first byte lowest.
-    #[inline]
-    pub(crate) fn bytes(self) -> u64 {
-        let continues = u64::from(self.folded >= u64::from(CONTINUES)) << 7;
-        (self.folded & 0x7f) | continues | ((self.folded << 1) & 0x7f00)
+    /// Stores the encoding at `at`, and a byte more if it has only one; says where it ends.
+    #[inline(always)]
+    pub(crate) fn store_over<const N: usize>(self, out: &mut [u8; N], at: usize) -> usize {
+        // What lies above the lowest seven bits is added once more, and so moves up by one: between the two is the bit that
+        // says that another byte follows.
+        let encoded = self.folded + (self.folded & 0x3f80) + (u64::from(self.has_two()) << 7);
+        let [first, second, ..] = encoded.to_le_bytes();
+        out[at..at + 2].copy_from_slice(&[first, second]);
+        at + self.len()
+    }
+
+    #[inline(always)]
+    fn has_two(self) -> bool {
+        self.folded >= u64::from(CONTINUES)
     }
 }
 
@@ -359,10 +368,13 @@ mod tests {
     }
 
     #[test]
-    fn a_short_integer_has_the_same_bytes_from_a_register() {
+    fn a_short_integer_has_the_same_bytes_where_it_is_stored_over_others() {
         for value in -ShortVarint::END..ShortVarint::END {
             let (short, image) = (ShortVarint::of(value), encoded_long(value));
-            assert_eq!(short.bytes().to_le_bytes()[..short.len()], image, "{value}");
+            let mut stored = [0xa5; 4];
+            assert_eq!(short.store_over(&mut stored, 1), 1 + short.len(), "{value}");
+            assert_eq!(stored[1..1 + short.len()], image, "{value}");
+            assert_eq!((stored[0], stored[3]), (0xa5, 0xa5), "two bytes are stored, and no more: {value}");
         }
         assert_eq!(encoded_long(ShortVarint::END).len(), 3);
         assert_eq!(encoded_long(-ShortVarint::END - 1).len(), 3);

@@ -70,6 +70,62 @@ fn a_negative_timestamp_is_refused_and_leaves_the_builder_as_it_was() {
     assert_eq!((after.header(), after.region()), (before.header(), before.region()));
 }
 
+#[test]
+fn records_have_the_same_bytes_however_they_are_pushed() {
+    let value = vec![7; 9000];
+    let headers: &[(&str, Option<&[u8]>)] = &[("trace", Some(b"7f"))];
+    let mut records = Vec::new();
+    for millis in [-1, 0, 5, 63, 64, 9000, i64::MAX] {
+        for key in [None, Some(&value[..0]), Some(&value[..20])] {
+            for value in [None, Some(&value[..2]), Some(&value[..100]), Some(&value[..])] {
+                for headers in [&[], headers] {
+                    let record = Record::from_parts(key, value).headers(headers);
+                    records.push(if millis < 0 { record } else { record.timestamp(time(millis)) });
+                }
+            }
+        }
+    }
+    let (mut by_both, mut by_one) = (BatchBuilder::new(Compression::None), BatchBuilder::new(Compression::None));
+    let mut short = 0;
+    // What comes first decides what is short behind it, also in a builder that has held a batch before.
+    for first in 0..records.len() {
+        by_both.clear();
+        by_one.clear();
+        for record in records[first..].iter().chain(&records[..first]) {
+            let was_short = by_both.push_short(record);
+            short += usize::from(was_short);
+            if !was_short {
+                by_both.push_any(*record).unwrap();
+            }
+            by_one.push_any(*record).unwrap();
+            assert_eq!(by_both.size_bytes(), by_one.size_bytes());
+        }
+        let stamp = BatchStamp { now: time(50), ..BatchStamp::default() };
+        assert!(by_both.finish(&stamp).unwrap() == by_one.finish(&stamp).unwrap(), "{:?} was first", records[first]);
+        for bounds in
+            [TimestampBounds::around(time(50), Some(40), None), TimestampBounds::around(time(50), None, Some(14))]
+        {
+            assert_eq!(
+                by_both.check_timestamps(&bounds).unwrap_err().to_string(),
+                by_one.check_timestamps(&bounds).unwrap_err().to_string()
+            );
+        }
+    }
+    assert!(short > 1500, "{short} records were short");
+}
+
+#[test]
+fn there_is_no_room_for_a_record_that_would_make_the_batch_too_large() {
+    // How long the room is, how far it is used, and how far it may be used.
+    assert_eq!(room_bytes(0, 100, 10_000), FIRST_ROOM_BYTES);
+    assert_eq!(room_bytes(600, 601, 10_000), 1200);
+    assert_eq!(room_bytes(600, 5000, 10_000), 5000);
+    assert_eq!(room_bytes(600, 600, 10_000), 600, "there is enough");
+    assert_eq!(room_bytes(6000, 6001, 10_000), 10_000);
+    assert_eq!(room_bytes(10_000, 9000, 9990), 9990, "a deferred record took from what there may be");
+    assert_eq!(room_bytes(10_000, 9995, 9990), 9995, "the last one that there may be is there");
+}
+
 // Row 20.
 #[test]
 fn the_size_announced_is_the_size_produced() {
