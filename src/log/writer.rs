@@ -540,6 +540,9 @@ impl Writer {
         let shape = shape(env, &self.config);
         if let Some(active) = self.active.as_mut() {
             active.set_shape(shape);
+            if self.config.max_bytes.is_none() {
+                active.limit_growth(u64::MAX);
+            }
         }
     }
 

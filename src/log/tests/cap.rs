@@ -50,6 +50,20 @@ fn dropping_the_oldest_goes_on_for_ever_below_the_limit() {
     }
 }
 
+// Story: the active segment kept the limit that it had, and grew without room until the next roll.
+#[test]
+fn room_is_allocated_ahead_again_once_the_limit_is_taken_away() {
+    let disk = disk();
+    let log = opened(&disk, capped(WhenFull::Reject).segment_bytes(325).write_mode(WriteMode::Preallocated));
+    let rejected = (0..100).find(|&value| append(&log, value).is_err()).expect("the log is full");
+    log.update_config(|config| config.max_bytes(None, WhenFull::Reject).segment_bytes(600))
+        .expect("a sound configuration");
+    append(&log, rejected).expect("there is no limit");
+    let active = log.segments().expect("segments").pop().expect("one");
+    let file = disk.read_file(super::bench::log_path(active.base_offset.value())).expect("a file");
+    assert!(file.len() as u64 > active.size_bytes, "{} bytes of {}", active.size_bytes, file.len());
+}
+
 #[test]
 fn an_append_that_is_rejected_changes_nothing_and_goes_on_once_there_is_room() {
     for mode in [WriteMode::Write, WriteMode::Preallocated, WriteMode::Mapped] {
