@@ -277,6 +277,20 @@ impl Shared {
     ) -> Result<Appended> {
         let always = config.sync_policy == SyncPolicy::Always;
         let wake = self.show_written(&mut writer, appended.next_offset, always);
+        let generation = self.give_back(writer, wake, rolled);
+        self.keep_policy(options, config, appended.next_offset, generation)?;
+        Ok(appended)
+    }
+
+    /// Gives the writer back, wakes who waits for what was shown, and orders what others are to do: windows, and the sync of
+    /// what was sealed by a roll. Says in which generation the writer wrote.
+    #[inline]
+    pub(super) fn give_back(
+        self: &Arc<Self>,
+        mut writer: MutexGuard<'_, Writer>,
+        wake: Option<Wake<'_>>,
+        rolled: bool,
+    ) -> u64 {
         let generation = self.core.generation();
         let wants_window = writer.active().takes_window_order();
         drop(writer);
@@ -287,8 +301,7 @@ impl Shared {
         if rolled {
             self.order_sealed_sync();
         }
-        self.keep_policy(options, config, appended.next_offset, generation)?;
-        Ok(appended)
+        generation
     }
 
     /// The writer, once it may take the batches: checked, numbered, and with room for them within `max_bytes`. And

@@ -67,17 +67,8 @@ impl Shared {
         let mut rolled = false;
         let mut wake = None;
         let written = self.write_runs(&mut writer, &config, &mut batches, now, &mut rolled, &mut wake);
-        let generation = self.core.generation();
         let written_end = writer.next_offset();
-        let wants_window = writer.active().takes_window_order();
-        drop(writer);
-        drop(wake);
-        if wants_window {
-            self.order_windows();
-        }
-        if rolled {
-            self.order_sealed_sync();
-        }
+        let generation = self.give_back(writer, wake, rolled);
         if let Err(error) = written {
             if written_end > log_end {
                 // The log end is to say how far it got, also where readers wait for the sync.

@@ -144,8 +144,7 @@ fn seal(mut header: BatchHeader, records: &[u8], compression: Compression) -> Re
         Compressor::new(compression).map_err(|_| Corruption::CodecNotBuilt { codec: compression.code() })?;
     compressor.compress(records, &mut bytes);
     header.size_bytes = bytes.len() as u64;
-    let (head, records) = bytes.split_at_mut(HEADER_BYTES);
-    head.copy_from_slice(&header.seal(records));
+    header.seal_in_place(&mut bytes);
     Ok(Shortened { header, bytes })
 }
 

@@ -57,7 +57,7 @@ pub(super) fn close() {
             }
         });
     }
-    crew.is_done();
+    crew.ends();
     assert_eq!(told.load(Ordering::SeqCst), ordered.load(Ordering::SeqCst), "callbacks");
     world.ends_well();
 }

@@ -54,7 +54,7 @@ pub(super) fn healthy() {
     for _ in 0..3 {
         crew.does(&world, appends_and_syncs);
     }
-    crew.is_done();
+    crew.ends();
     world.ends_well();
 }
 
@@ -66,7 +66,7 @@ pub(super) fn failing() {
         crew.does(&world, appends_and_syncs);
     }
     crew.does(&world, World::look);
-    crew.is_done();
+    crew.ends();
     world.ends_well();
 }
 
@@ -87,7 +87,7 @@ pub(super) fn reopening() {
         drop(world.append(true));
     });
     crew.does(&world, World::look);
-    crew.is_done();
+    crew.ends();
     world.disk.heal();
     world.reopen();
     world.append(true).expect("the disk is well again");
@@ -108,6 +108,6 @@ pub(super) fn truncating() {
         drop(world.truncate(choice(4)));
         drop(world.append(once_in(2)));
     });
-    crew.is_done();
+    crew.ends();
     world.ends_well();
 }

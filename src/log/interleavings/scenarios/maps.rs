@@ -73,7 +73,7 @@ pub(super) fn everything() {
         });
         crew.does(&world, |world| drop(world.log.delete_records_before(at(choice(4)))));
     }
-    crew.is_done();
+    crew.ends();
     if !is_given_away {
         world.ends_well();
     }

@@ -59,7 +59,7 @@ pub(super) fn everything() {
         }),
         _ => {}
     }
-    crew.is_done();
+    crew.ends();
     if !world.facts().closing && once_in(2) {
         world.close();
     }
@@ -99,6 +99,6 @@ pub(super) fn slices() {
         drop(world.log.delete_records_before(at(choice(4))));
         drop(world.log.roll());
     });
-    crew.is_done();
+    crew.ends();
     world.ends_well();
 }

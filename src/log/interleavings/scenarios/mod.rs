@@ -61,7 +61,7 @@ impl Crew {
         self.threads.push(thread::spawn(move || body(&world)));
     }
 
-    fn is_done(self) {
+    fn ends(self) {
         for thread in self.threads {
             thread.join().expect("no panic");
         }

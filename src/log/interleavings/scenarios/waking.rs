@@ -54,7 +54,7 @@ pub(super) fn growth() {
         world.sync().expect("a healthy disk");
         world.log.set_high_watermark(end).expect("an open log");
     });
-    crew.is_done();
+    crew.ends();
 }
 
 /// What is waited for will not come: the log is cut, fails, is closed, or the tailer is stopped.
@@ -98,7 +98,7 @@ pub(super) fn ends() {
         }
         _ => stop.stop(),
     });
-    crew.is_done();
+    crew.ends();
 }
 
 /// A sync that was due in a hundred years is due at once, and comes.
@@ -116,5 +116,5 @@ pub(super) fn interval() {
     crew.does(&world, move |world| {
         world.log.update_config(|config| config.sync_policy(every(1))).expect("a sound configuration");
     });
-    crew.is_done();
+    crew.ends();
 }

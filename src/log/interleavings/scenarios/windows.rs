@@ -73,7 +73,7 @@ pub(super) fn everything() {
     for _ in 0..=choice(2) {
         crew.does(&world, change);
     }
-    crew.is_done();
+    crew.ends();
     if !world.facts().closing {
         world.look();
         if once_in(2) {
