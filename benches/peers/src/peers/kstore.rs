@@ -38,18 +38,20 @@ pub(super) const PREALLOCATED: Entry = Entry {
     run: crate::work::round::<Mode<Preallocated>>,
 };
 
-/// Small appends are stores into a map.
+/// Small appends are stores into a map, and sealed segments are read out of maps.
 pub(super) const MAPPED: Entry = Entry {
     name: "kstore-mapped",
     terms: Terms {
-        used_as: "`WriteMode::Mapped`, whose worker makes room ahead; batches larger than its window go by `pwrite`",
+        used_as: "`WriteMode::Mapped`, whose worker makes room ahead; batches larger than its window go by `pwrite`; and \
+            `mapped_reads`, by which sealed segments are read out of maps",
         durable_append: "none with `Always`; `sync_to` waits for the disk",
         copies: "one: encoded into the mapped file",
         ..TERMS
     },
     refuses: |row| match row.kind {
         Kind::Durable => Some("`WriteMode::Mapped` is refused with `SyncPolicy::Always`"),
-        _ => only_appends(row),
+        Kind::Reopen => Some("opened as in the mode `Write`"),
+        Kind::Single | Kind::Batch | Kind::Scan | Kind::Lookup => None,
     },
     run: crate::work::round::<Mode<Mapped>>,
 };
@@ -91,7 +93,10 @@ impl<M: Written> Peer for Mode<M> {
         // The shape counts payload; what a batch has around it is counted here, so that as many segments are filled.
         let encoded = shape.encoded_bytes as u64 * shape.segment_bytes as u64;
         let payload = (shape.batch_records * shape.value_bytes) as u64;
-        let config = LogConfig::default().segment_bytes(encoded / payload).write_mode(M::MODE);
+        let config = LogConfig::default()
+            .segment_bytes(encoded / payload)
+            .write_mode(M::MODE)
+            .mapped_reads(M::MODE == WriteMode::Mapped);
         let durable = shape.kind == Kind::Durable;
         let log = Log::open(dir, if durable { config.sync_policy(SyncPolicy::Always) } else { config })?;
         if let Some(reason) = log.stats().not_mapped {
