@@ -64,7 +64,7 @@ impl DecodedBatch {
 
     /// The records, in the order in which they lie there.
     pub(crate) fn records(&self) -> RecordRefs<'_> {
-        RecordRefs { region: self.region(), frame: self.frame, cursor: Cursor::default() }
+        RecordRefs { region: self.region(), header: &self.header, frame: self.frame, cursor: Cursor::default() }
     }
 
     #[inline]
@@ -104,16 +104,17 @@ pub(super) fn addressable(limits: DecodeLimits) -> DecodeLimits {
 #[derive(Clone)]
 pub(crate) struct RecordRefs<'a> {
     region: &'a [u8],
+    header: &'a BatchHeader,
     frame: Frame,
     cursor: Cursor,
 }
 
 impl<'a> RecordRefs<'a> {
     /// The records of a batch of format 2, of which `records` are the decompressed bytes.
-    pub(crate) fn new(header: &BatchHeader, records: &'a [u8]) -> RecordRefs<'a> {
+    pub(crate) fn new(header: &'a BatchHeader, records: &'a [u8]) -> RecordRefs<'a> {
         assert!(!header.is_legacy(), "the records of formats 0 and 1 are found by unwrapping them");
         assert!(records.len() <= MOST_REGION_BYTES, "a batch has fewer bytes");
-        RecordRefs { region: records, frame: Frame::of(header), cursor: Cursor::default() }
+        RecordRefs { region: records, header, frame: Frame::of(header), cursor: Cursor::default() }
     }
 }
 
@@ -123,10 +124,10 @@ impl<'a> Iterator for RecordRefs<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(slot) = self.cursor.next_plain(&self.frame, self.region) {
-            return Some(Ok(RecordRef { region: self.region, slot }));
+            return Some(Ok(RecordRef::new(self.region, self.header, slot)));
         }
         let slot = self.cursor.next_checked(&self.frame, self.region)?;
-        Some(slot.map(|slot| RecordRef { region: self.region, slot }))
+        Some(slot.map(|slot| RecordRef::new(self.region, self.header, slot)))
     }
 }
 
@@ -134,20 +135,22 @@ impl<'a> Iterator for RecordRefs<'a> {
 #[derive(Clone, Copy)]
 pub struct RecordRef<'a> {
     region: &'a [u8],
+    /// That of its batch.
+    header: &'a BatchHeader,
     slot: Slot,
 }
 
 impl<'a> RecordRef<'a> {
     #[inline]
-    pub(super) fn new(region: &'a [u8], slot: Slot) -> RecordRef<'a> {
-        RecordRef { region, slot }
+    pub(super) fn new(region: &'a [u8], header: &'a BatchHeader, slot: Slot) -> RecordRef<'a> {
+        RecordRef { region, header, slot }
     }
 
     /// The record's offset.
     #[must_use]
     #[inline]
     pub fn offset(&self) -> Offset {
-        Offset::from_disk(self.slot.offset).expect("checked when the record was parsed")
+        Offset::new(self.slot.offset.cast_unsigned())
     }
 
     /// The record's create time, or the time at which the log took it, as its batch says; there may be none.
@@ -180,7 +183,11 @@ impl<'a> RecordRef<'a> {
     /// The producer's sequence number, or −1 where the producer does not count.
     #[must_use]
     pub fn sequence(&self) -> i32 {
-        self.slot.sequence
+        if self.header.base_sequence < 0 {
+            return -1;
+        }
+        let delta = self.slot.offset - self.header.offset_field.to_disk();
+        add_to_sequence(self.header.base_sequence, i32::try_from(delta).expect("checked when the record was parsed"))
     }
 
     /// The record as one that can be appended, with its timestamp; nothing is copied.
@@ -264,7 +271,6 @@ pub(super) struct Frame {
     base_timestamp: i64,
     /// The timestamp of every record, under log append time.
     batch_timestamp: Option<i64>,
-    base_sequence: i32,
     count: u32,
     /// How many records [`Cursor::next_plain`] may give: those of format 2.
     plain_count: u32,
@@ -287,7 +293,6 @@ impl Frame {
             last_offset_delta: header.last_offset_delta,
             base_timestamp: header.base_timestamp,
             batch_timestamp: batch_timestamp(header),
-            base_sequence: header.base_sequence,
             count: header.count.unsigned_abs(),
             plain_count: header.count.unsigned_abs(),
         }
@@ -310,11 +315,9 @@ impl Frame {
                 .checked_add(raw.timestamp_delta)
                 .ok_or(Corruption::OutOfRange { field: "a timestamp delta", found: raw.timestamp_delta })?,
         };
-        let sequence = if self.base_sequence < 0 { -1 } else { add_to_sequence(self.base_sequence, raw.offset_delta) };
         Ok(Slot {
             offset: self.base_offset + i64::from(raw.offset_delta),
             timestamp,
-            sequence,
             key: raw.key,
             value: raw.value,
             headers: raw.headers,
@@ -340,9 +343,12 @@ fn batch_timestamp(header: &BatchHeader) -> Option<i64> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cursor {
     at: usize,
+    /// Records parsed so far, or [`FINISHED`].
     parsed: u32,
-    finished: bool,
 }
+
+/// More records than a batch has.
+const FINISHED: u32 = u32::MAX;
 
 impl Cursor {
     /// The next record's slot, `None` behind the last one and after an error.
@@ -358,7 +364,7 @@ impl Cursor {
     /// every record is read by this alone, which is why it has no words for what is wrong.
     #[inline(always)]
     pub(super) fn next_plain(&mut self, frame: &Frame, region: &[u8]) -> Option<Slot> {
-        if self.parsed >= frame.plain_count || self.finished {
+        if self.parsed >= frame.plain_count {
             return None;
         }
         let raw = slot::parse_plain_record(region, self.at)?;
@@ -371,14 +377,16 @@ impl Cursor {
     /// As [`Cursor::next`], for any record and for what is none.
     #[inline(never)]
     pub(super) fn next_checked(&mut self, frame: &Frame, region: &[u8]) -> Option<Result<Slot, Corruption>> {
-        if self.finished {
+        if self.parsed == FINISHED {
             return None;
         }
         let slot = match frame.format {
             Format::V2 => self.next_v2(frame, region),
             Format::Legacy { shift } => self.next_legacy(frame, shift, region),
         };
-        self.finished = !matches!(slot, Ok(Some(_)));
+        if !matches!(slot, Ok(Some(_))) {
+            self.parsed = FINISHED;
+        }
         slot.transpose()
     }
 
@@ -424,7 +432,6 @@ impl Cursor {
         Ok(Some(Slot {
             offset,
             timestamp,
-            sequence: -1,
             key: message.key,
             value: message.value,
             headers: slot::Span::EMPTY,

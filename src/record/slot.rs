@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::varint::{Window, take_varint, take_varlong, unzigzag32};
+use super::varint::{Window, take_varint, take_varlong, unzigzag64};
 use crate::error::Corruption;
 use crate::offset::Offset;
 
@@ -16,8 +16,6 @@ pub(crate) struct Slot {
     pub(super) offset: i64,
     /// −1 is none.
     pub(super) timestamp: i64,
-    /// −1 is none.
-    pub(super) sequence: i32,
     pub(super) key: Span,
     pub(super) value: Span,
     /// The headers, still encoded.
@@ -29,7 +27,7 @@ impl Slot {
     /// Whether the record lies below an offset.
     #[inline]
     pub(crate) fn is_below(&self, end: Offset) -> bool {
-        Offset::from_disk(self.offset).is_some_and(|offset| offset < end)
+        Offset::new(self.offset.cast_unsigned()) < end
     }
 }
 
@@ -37,12 +35,12 @@ impl Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     at: u32,
-    /// `u32::MAX` is null.
     length: u32,
 }
 
 impl Span {
-    pub(super) const NULL: Span = Span { at: 0, length: u32::MAX };
+    /// No region reaches as far: whoever asks for these bytes gets none.
+    pub(super) const NULL: Span = Span { at: u32::MAX, length: 0 };
     pub(super) const EMPTY: Span = Span { at: 0, length: 0 };
 
     /// A range that lies in bytes whose length was checked against [`MOST_REGION_BYTES`].
@@ -53,11 +51,15 @@ impl Span {
         Span { at, length }
     }
 
+    /// As [`Span::new`] of a place that is known to lie in the region: the mask takes nothing away but the question.
+    #[inline(always)]
+    fn of_plain(at: usize, length: u32) -> Span {
+        debug_assert!(at <= MOST_REGION_BYTES);
+        Span { at: u32::try_from(at & 0xffff_ffff).expect("as many bits"), length }
+    }
+
     #[inline]
     pub(super) fn of(self, region: &[u8]) -> Option<&[u8]> {
-        if self == Span::NULL {
-            return None;
-        }
         let at = self.at as usize;
         region.get(at..at + self.length as usize)
     }
@@ -86,22 +88,29 @@ pub(super) struct RawRecord {
 /// by the last one: each is taken behind the one before, and the last ends where the record does.
 #[inline(always)]
 pub(super) fn parse_plain_record(region: &[u8], at: usize) -> Option<RawRecord> {
-    let mut head = Window::<HEAD_BYTES>::at(region, at)?;
+    let mut head = Window::<HEAD_BYTES>::of(&region[at..])?;
     let length = plain_length(head.take()?)?;
     // Where the next record begins follows from this one's length alone, so that it need not wait for the rest.
-    let end = at + head.taken + length;
+    let end = at + head.taken + length as usize;
     // The attributes.
     head.byte();
-    let timestamp_delta = unzigzag32(head.take()?).into();
-    let offset_delta = unzigzag32(head.take()?);
-    let key = plain_length(head.take()?);
-    let mut at = at + head.taken;
-    let key = take_plain(&mut at, key)?;
-    let mut rest = Window::<4>::at(region, at)?;
-    let value = plain_length(rest.take()?);
-    at += rest.taken;
-    let value = take_plain(&mut at, value)?;
-    if at + 1 != end || region.get(at) != Some(&0) {
+    let timestamp_delta = unzigzag64(head.take()?.into());
+    let offset_delta = plain_length(head.take()?)?.cast_signed();
+    let (key, value_length, value_at) = match plain_length(head.take()?) {
+        // What follows is in the head still.
+        None => (Span::NULL, head.take()?, at + head.taken),
+        Some(length) => {
+            let at = at + head.taken;
+            let behind = at + length as usize;
+            let mut rest = Window::<4>::of(region.get(behind..)?)?;
+            (Span::of_plain(at, length), rest.take()?, behind + rest.taken)
+        }
+    };
+    let (value, last) = match plain_length(value_length) {
+        None => (Span::NULL, value_at),
+        Some(length) => (Span::of_plain(value_at, length), value_at + length as usize),
+    };
+    if last + 1 != end || region.get(last) != Some(&0) {
         return None;
     }
     Some(RawRecord { timestamp_delta, offset_delta, key, value, headers: Span::EMPTY, header_count: 0, end })
@@ -110,19 +119,10 @@ pub(super) fn parse_plain_record(region: &[u8], at: usize) -> Option<RawRecord> 
 /// The record's length, its attributes, two deltas and the key's length, all as long as they may be, and some more.
 const HEAD_BYTES: usize = 16;
 
-/// Moves `at` behind so many bytes; without a number they are null.
-#[inline(always)]
-fn take_plain(at: &mut usize, length: Option<usize>) -> Option<Span> {
-    let Some(length) = length else { return Some(Span::NULL) };
-    let span = Span { at: u32::try_from(*at).ok()?, length: u32::try_from(length).ok()? };
-    *at += length;
-    Some(span)
-}
-
 /// A length that is not negative.
 #[inline(always)]
-fn plain_length(folded: u32) -> Option<usize> {
-    if folded & 1 == 0 { Some((folded >> 1) as usize) } else { None }
+fn plain_length(folded: u32) -> Option<u32> {
+    if folded & 1 == 0 { Some(folded >> 1) } else { None }
 }
 
 /// Parses the record that begins at `at`.

@@ -88,7 +88,7 @@ impl StoredRecord {
 
     #[inline]
     fn as_ref(&self) -> RecordRef<'_> {
-        RecordRef::new(self.batch.region(), self.slot)
+        RecordRef::new(self.batch.region(), self.batch.header(), self.slot)
     }
 }
 
@@ -163,7 +163,7 @@ impl StoredRecords {
     /// A record without counting an owner of its batch.
     #[inline]
     pub(crate) fn borrowed(&self, slot: Slot) -> RecordRef<'_> {
-        RecordRef::new(self.batch.region(), slot)
+        RecordRef::new(self.batch.region(), self.batch.header(), slot)
     }
 
     /// A record that keeps its batch.

@@ -54,11 +54,11 @@ pub(super) struct Window<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Window<'a, N> {
-    /// The bytes at `at`, if there are as many.
+    /// The first bytes of `input`, if there are as many.
     #[inline(always)]
-    pub(super) fn at(input: &'a [u8], at: usize) -> Option<Window<'a, N>> {
+    pub(super) fn of(input: &'a [u8]) -> Option<Window<'a, N>> {
         const { assert!(N.is_power_of_two()) };
-        Some(Window { bytes: input.get(at..)?.first_chunk()?, taken: 0 })
+        Some(Window { bytes: input.first_chunk()?, taken: 0 })
     }
 
     /// Takes an integer of at most three bytes, still folded; `None` for a longer one. Whoever takes more than there is
@@ -70,12 +70,11 @@ impl<'a, const N: usize> Window<'a, N> {
             return Some(first);
         }
         let second = u32::from(self.byte());
-        let low = first & 0x7f | (second & 0x7f) << 7;
         if second < 0x80 {
-            return Some(low);
+            return Some(first - 0x80 + (second << 7));
         }
         let third = u32::from(self.byte());
-        if third < 0x80 { Some(low | third << 14) } else { None }
+        if third < 0x80 { Some(first - 0x80 + ((second - 0x80) << 7) + (third << 14)) } else { None }
     }
 
     /// Takes one byte.
@@ -235,12 +234,12 @@ fn zigzag64(value: i64) -> u64 {
 
 /// The integer that was folded.
 #[inline]
-pub(super) fn unzigzag32(folded: u32) -> i32 {
+fn unzigzag32(folded: u32) -> i32 {
     (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed()
 }
 
 #[inline]
-fn unzigzag64(folded: u64) -> i64 {
+pub(super) fn unzigzag64(folded: u64) -> i64 {
     (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed()
 }
 
@@ -378,5 +377,24 @@ mod tests {
         }
         assert_eq!(encoded_long(ShortVarint::END).len(), 3);
         assert_eq!(encoded_long(-ShortVarint::END - 1).len(), 3);
+    }
+
+    #[test]
+    fn what_a_window_takes_is_what_is_taken_otherwise_however_long_it_is_made() {
+        const EDGES: [u8; 9] = [0x00, 0x01, 0x02, 0x7e, 0x7f, 0x80, 0x81, 0xfe, 0xff];
+        let pairs = EDGES.into_iter().flat_map(|first| EDGES.map(|second| (first, second)));
+        for (first, second, third) in pairs.flat_map(|(first, second)| EDGES.map(|third| (first, second, third))) {
+            let bytes = [first, second, third, 0x7f];
+            let mut rest = &bytes[..];
+            let value = take_varint(&mut rest);
+            let mut window = Window::<4>::of(&bytes).expect("four bytes");
+            match window.take() {
+                Some(folded) => {
+                    assert_eq!((Ok(unzigzag32(folded)), window.taken), (value, 4 - rest.len()), "{bytes:x?}");
+                    assert_eq!(unzigzag64(folded.into()), unzigzag32(folded).into(), "{bytes:x?}");
+                }
+                None => assert_eq!(4 - rest.len(), 4, "{bytes:x?}"),
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The bytes of one record inside a batch, whole and broken.
 
+use super::super::borrowed::Record;
+use super::super::encode::put_record;
 use super::super::varint::{put_varint, put_varlong};
 use super::*;
 
@@ -195,4 +197,28 @@ fn the_short_way_to_a_record_finds_what_the_long_way_finds_or_nothing() {
     assert!(plain > 1_000, "only {plain} went the short way");
     let usual = Fields::default().encoded().repeat(2);
     assert_eq!(parse_plain_record(&usual, 0), parse_record(&usual, 0).ok());
+}
+
+#[test]
+fn the_short_way_finds_records_of_every_usual_size() {
+    let bytes = vec![7; 70_000];
+    let lengths = [None, Some(0), Some(1), Some(63), Some(64), Some(8191), Some(8192), Some(70_000)];
+    let mut region = vec![0];
+    for (key, value) in lengths.into_iter().flat_map(|key| lengths.map(|value| (key, value))) {
+        for timestamp_delta in [0, -1, 63, 64, -65, 8191, 8192, -8193, (1 << 20) - 1, -1 << 20] {
+            for offset_delta in [0, 63, 64, 8191, 8192, (1 << 20) - 1] {
+                region.truncate(1);
+                let record =
+                    Record::from_parts(key.map(|length| &bytes[..length]), value.map(|length| &bytes[..length]));
+                put_record(&mut region, &record, timestamp_delta, offset_delta).unwrap();
+                let long = parse_record(&region, 1).unwrap();
+                let shown = format!("{key:?} {value:?} {timestamp_delta} {offset_delta}");
+                assert_eq!(parse_plain_record(&region, 1).unwrap_or(long), long, "{shown}");
+                // Others follow.
+                region.extend_from_slice(&[0xa5; 16]);
+                assert_eq!(parse_plain_record(&region, 1), Some(long), "{shown}");
+                assert_eq!((long.key.of(&region), long.value.of(&region)), (record.key, record.value), "{shown}");
+            }
+        }
+    }
 }
