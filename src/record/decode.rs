@@ -121,7 +121,8 @@ impl<'a> RecordRefs<'a> {
 impl<'a> Iterator for RecordRefs<'a> {
     type Item = Result<RecordRef<'a>, Corruption>;
 
-    #[inline]
+    /// Inlined, or each record would be handed over in memory, field by field.
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(slot) = self.cursor.next_plain(&self.frame, self.region) {
             return Some(Ok(RecordRef::new(self.region, self.header, slot)));
