@@ -13,8 +13,9 @@ pub(super) const RECORD_ATTRIBUTES: u8 = 0;
 /// The length of a null key or value.
 const NULL: i64 = -1;
 
-/// The most that key and value have together in a record whose integers are all short: the other fields take ten bytes.
-const SHORT_BYTES: usize = (1 << 13) - 10;
+/// The most that key and value have together in a record whose integers are all short: the other fields behind its length take
+/// ten bytes at most, and that length is below 2^13.
+const SHORT_BYTES: usize = (1 << 13) - 1 - 10;
 
 /// Room for all that stands before the value of a short record without a key.
 const OVER_BYTES: usize = 11;

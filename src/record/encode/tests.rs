@@ -228,3 +228,23 @@ fn an_emptied_batch_keeps_what_its_producer_and_its_log_need() {
     assert_eq!((header.leader_epoch, header.delete_horizon()), (7, None));
     assert_eq!(batch.records().count(), 0);
 }
+
+// Story: with a key and a value of 8,182 bytes together, and two bytes for each integer, a record of 8,192 bytes was taken for
+// one whose length has two bytes. Its length then had three, of which two were stored, and the batch could not be read.
+#[test]
+fn a_record_of_8192_bytes_behind_its_length_can_be_read_again() {
+    let bytes = vec![7; 8200];
+    for key_bytes in [64, 100, 4000, 8118] {
+        for together in 8170..=8195 {
+            let mut builder = BatchBuilder::new(Compression::None);
+            for _ in 0..64 {
+                builder.push(Record::new("key", "value").timestamp(time(1000))).unwrap();
+            }
+            let (key, value) = (&bytes[..key_bytes], &bytes[..together - key_bytes]);
+            builder.push(Record::new(key, value).timestamp(time(1064))).unwrap();
+            let batch = finished(&mut builder, 1000);
+            let last = batch.records().last().unwrap().unwrap();
+            assert_eq!((last.key(), last.value()), (Some(key), Some(value)), "{key_bytes} of {together}");
+        }
+    }
+}
