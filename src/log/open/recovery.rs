@@ -434,7 +434,8 @@ fn keep_good(loader: &Loader<'_>, base: Offset, judged: Judged, report: &mut Rec
 /// Cuts a segment's file, in place where nobody was ever shown what goes. Else a shorter copy takes its name: a reader from
 /// before a reopening may hold the bytes, and a receiver may not have got them yet (rule 31).
 fn cut_tail(loader: &Loader<'_>, base: Offset, log: Arc<LogFile>, end: Position) -> Result<Arc<LogFile>> {
-    let was_shown = loader.shown.and_then(|shown| shown.get(&base)).is_some_and(|&shown| shown > end);
+    // Of a segment that went before the failure, and whose file did not, it is not known how much was shown.
+    let was_shown = loader.shown.is_some_and(|shown| shown.get(&base).is_none_or(|&shown| shown > end));
     if !was_shown {
         log.set_len(end)?;
         return Ok(log);

@@ -6,11 +6,13 @@
 use std::path::Path;
 
 use super::bench::{DIR, at, bases, disk, fill, log_path, number, opened, small, upto, values};
-use crate::config::LogConfig;
+use crate::config::{LogConfig, OnDamage};
 use crate::error::{Corruption, Error};
 use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk, TraceEntry};
 use crate::fs::{Env, OpenMode};
 use crate::log::Log;
+use crate::offset::Timestamp;
+use crate::record::Record;
 use crate::slice::LogSlice;
 
 /// Of the ten segments at 0, 2, 4, … 18 the last one is active.
@@ -190,4 +192,129 @@ fn a_directory_that_is_read_beside_its_writer_is_never_mapped() {
     assert!(!disk.trace().iter().any(is_map_of_log));
     assert_eq!(values(&log), upto(END));
     assert!(disk.trace().iter().any(is_map_of_log), "the writer's own handle maps them");
+}
+
+/// A slice of the second batch of the segment at 4, mapped; the first batch there then has a flipped bit.
+fn slice_behind_a_flipped_bit(disk: &SimDisk, log: &Log) -> LogSlice {
+    let slice = log.read(at(5), 1).expect("a batch");
+    assert_eq!((slice_values(&slice), log.stats().mapped_segments), (vec![5], 1));
+    let mut bytes = disk.read_file(log_path(4)).expect("a segment");
+    bytes[90] ^= 1;
+    disk.write_file(log_path(4), bytes);
+    slice
+}
+
+// Story: segments that a reset or a truncation had taken from readers, but whose files it could not remove, were cut in place by
+// the reopening, as if nobody had ever been shown what goes.
+#[test]
+fn a_reopening_after_a_reset_that_failed_cuts_no_file_below_its_map() {
+    let (disk, log) = closed_and_opened(config());
+    let slice = slice_behind_a_flipped_bit(&disk, &log);
+    disk.fail(Fault::once(CallKind::RemoveFile, 1, FaultKind::InputOutput).on(".log"));
+    log.reset_to(at(100)).expect_err("a file that cannot be removed");
+    drop(log.reopen());
+    assert_eq!(slice_values(&slice), [5]);
+}
+
+#[test]
+fn a_reopening_after_a_truncation_that_failed_cuts_no_file_below_its_map() {
+    let (disk, log) = closed_and_opened(config());
+    let slice = slice_behind_a_flipped_bit(&disk, &log);
+    disk.fail(Fault::once(CallKind::RemoveFile, 1, FaultKind::InputOutput).on("18.log"));
+    log.truncate_to(at(3)).expect_err("a file that cannot be removed");
+    drop(log.reopen());
+    assert_eq!(slice_values(&slice), [5]);
+}
+
+#[test]
+fn nothing_stays_mapped_when_the_last_handle_goes_however_it_goes() {
+    // A healthy log; one that cannot be synced, is told so, or by its close.
+    for way in 0..4 {
+        let (disk, log) = closed_and_opened(config());
+        let (slice, reader) = (log.read(at(4), 1).expect("a batch"), log.reader());
+        let mut records = log.records(at(6)..).expect("a range");
+        assert!(records.next().is_some_and(|record| record.is_ok()));
+        if way > 0 {
+            fill(&log, END..END + 1);
+            disk.fail(Fault::from(CallKind::SyncData, 1, FaultKind::InputOutput));
+        }
+        if way == 2 {
+            log.sync().expect_err("a failing disk");
+        }
+        if way == 3 {
+            log.close().expect_err("a failing disk");
+        }
+        drop(log);
+        disk.heal();
+        cut(&disk, 4, 50);
+        cut(&disk, 6, 50);
+        assert!(slice.records().all(|record| record.is_err()), "{way}");
+        assert!(reader.records(at(4)..).is_err(), "{way}");
+        // The rest of the batch that it is in, and then that the log is closed.
+        assert!(records.by_ref().take(2).any(|record| record.is_err()), "{way}");
+    }
+}
+
+/// What a log gives, in every way of reading that has a cursor, its errors included.
+fn everything_that_is_read(log: &Log) -> Vec<String> {
+    let (start, end) = (log.log_start_offset().value(), log.log_end_offset().value());
+    let mut seen = Vec::new();
+    for reader in [log.reader(), log.reader().skip_damaged()] {
+        for offset in (start..end).chain(start..end) {
+            let range = || at(offset)..=at(offset + 2);
+            let found = reader.records(range()).expect("a range").take(9);
+            seen.extend(found.map(|record| format!("{offset}: {record:?}")));
+            let found = reader.records_reversed(range()).expect("a range").take(9);
+            seen.extend(found.map(|record| format!("before {offset}: {record:?}")));
+            let slice = reader.read(at(offset), 500).map(|slice| slice.records().take(9).collect::<Vec<_>>());
+            seen.push(format!("sliced at {offset}: {slice:?}"));
+        }
+        for millis in [0, 510, 530, i64::MAX] {
+            seen.push(format!("{millis}: {:?}", reader.offset_for_timestamp(Timestamp::from_millis(millis))));
+        }
+    }
+    seen
+}
+
+/// Batches of all sizes, in segments of this size, with a bit flipped at a place that the number chooses.
+fn damaged_log(number: usize) -> (SimDisk, LogConfig) {
+    let disk = disk();
+    let config = small()
+        .segment_bytes([300, 3000, 300_000][number % 3])
+        .index_interval_bytes([0, 200, 4096][number / 3 % 3])
+        .max_open_segments([1, 3, 256][number / 5 % 3])
+        .on_damage(OnDamage::ServeRest);
+    let log = opened(&disk, config.clone());
+    for nth in 0..30_usize {
+        let len = if number % 3 == 2 { [10, 9000, 66_000, 70_000][nth % 4] } else { (nth * 37 + number * 11) % 100 };
+        let value = vec![b'v'; len];
+        let record = Record::new("k", &value[..]);
+        let timestamp = Timestamp::from_millis(500 + i64::try_from(nth).expect("few"));
+        let record = if nth % 3 == 0 { record.timestamp(timestamp) } else { record };
+        log.append(&vec![record; 1 + nth % 2]).expect("there is room");
+    }
+    let all = bases(&log);
+    log.close().expect("closed");
+    let base = all[number / 2 % all.len()];
+    let mut bytes = disk.read_file(log_path(base)).expect("a segment");
+    let place = number * 7919 % bytes.len();
+    bytes[place] ^= 1 << (number % 8);
+    disk.write_file(log_path(base), bytes);
+    (disk, config)
+}
+
+#[test]
+fn maps_change_nothing_of_what_is_read_of_damaged_logs() {
+    let mut mapped_segments = 0;
+    for number in 0..36 {
+        let [by_calls, mapped] = [false, true].map(|mapped| {
+            let (disk, config) = damaged_log(number);
+            let log = opened(&disk, config.mapped_reads(mapped));
+            let seen = everything_that_is_read(&log);
+            mapped_segments += log.stats().mapped_segments;
+            seen
+        });
+        assert_eq!(by_calls, mapped, "log {number}");
+    }
+    assert!(mapped_segments > 10, "{mapped_segments}");
 }
