@@ -120,15 +120,17 @@ impl Scanner {
         Ok(Some(header))
     }
 
+    /// Out of a map, or out of what was read ahead.
+    #[inline]
     fn read_header(&mut self, remaining: u64) -> Result<BatchHeader> {
         let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(HEADER_BYTES);
-        let mut mapped = [0; HEADER_BYTES];
-        let header = if !self.has_read(wanted) && self.file.copy_from_map(&mut mapped[..wanted], self.position) {
-            BatchHeader::parse(&mapped[..wanted])
-        } else {
-            BatchHeader::parse(self.bytes(wanted)?)
-        };
-        header.map_err(|reason| self.corrupt(reason))
+        if self.file.is_mapped() && !self.has_read(wanted) {
+            let mut mapped = [0; HEADER_BYTES];
+            if self.file.copy_from_map(&mut mapped[..wanted], self.position) {
+                return BatchHeader::parse(&mapped[..wanted]).map_err(|reason| self.corrupt(reason));
+            }
+        }
+        BatchHeader::parse(self.bytes(wanted)?).map_err(|reason| self.corrupt(reason))
     }
 
     /// All bytes of the batch whose header [`Scanner::peek`] gave.
@@ -165,10 +167,12 @@ impl Scanner {
 
     /// The `wanted` bytes at the present position, which lie before the end.
     fn bytes(&mut self, wanted: usize) -> Result<&[u8]> {
-        if !self.has_read(wanted) {
+        let mut start = self.offset_in_buffer();
+        if start.is_none_or(|start| self.filled - start < wanted) {
             self.fill(wanted)?;
+            start = Some(0);
         }
-        let start = self.offset_in_buffer().unwrap_or(0);
+        let start = start.unwrap_or(0);
         match self.read_ahead().get(start..start + wanted) {
             Some(bytes) => Ok(bytes),
             None => Err(self.shortened()),
