@@ -142,11 +142,14 @@ impl World {
         facts.has_lost || facts.reopenings != reopenings
     }
 
-    /// What was called durable is on the disk, unless a truncation that has begun may have taken it.
+    /// What was called durable is on the disk, unless a truncation that has begun may have taken it, or a deletion, before which
+    /// the log start is raised.
     fn note_durable(&self, (offset, value): (u64, u64)) {
         let on_disk = self.is_on_disk(value);
+        let start = self.log.log_start_offset();
         let mut facts = self.facts();
-        assert!(on_disk || facts.lowest_cut() <= offset, "{value} at {offset} was called durable, and is not");
+        let may_be_gone = facts.lowest_cut() <= offset || at(offset) < start;
+        assert!(on_disk || may_be_gone, "{value} at {offset} was called durable, and is not");
         facts.durable.push((offset, value));
     }
 
