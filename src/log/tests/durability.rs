@@ -74,6 +74,18 @@ fn a_failed_sync_is_told_to_all_who_wait_and_nothing_is_acknowledged_after_it() 
     assert_eq!(values(&opened(&after, large())), upto(7));
 }
 
+// One by one they may come too late to wait for each other; of so many rounds, some are waited in.
+#[test]
+fn nobody_is_left_waiting_behind_a_sync_that_fails() {
+    for _ in 0..100 {
+        let disk = disk();
+        let log = opened(&disk, large());
+        fill(&log, 0..3);
+        fail_sync(&disk);
+        assert!(all_wait(&log).iter().all(Result::is_err), "the failure is everybody's");
+    }
+}
+
 // A waiter that woke after a quick reopen went on waiting, and was told yes, or spun for ever where the log had become
 // shorter meanwhile.
 #[test]
