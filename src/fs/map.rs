@@ -93,7 +93,6 @@ impl ReadMap {
     }
 
     /// The length of the map in bytes.
-    #[allow(dead_code, reason = "the seam is whole; what asks this comes with later parts of the log")]
     pub(crate) fn len(&self) -> usize {
         match &self.inner {
             MapInner::Real(map) => map.len(),

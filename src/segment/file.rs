@@ -23,9 +23,10 @@ pub(crate) struct LogFile {
     sync_gate: Mutex<Option<Error>>,
     /// Bytes below may be queued at a receiver, as pages of this file: they are never changed in place (rule 31).
     sent: AtomicU64,
-    /// What is read is copied out of this, as far as it reaches, and 0 bytes far without it.
+    /// What is read is copied out of this, as far as it reaches.
     map: RwLock<Option<ReadMap>>,
-    mapped_bytes: AtomicU64,
+    /// Whether there is one: who finds none need not ask for the lock.
+    mapped: AtomicBool,
     /// It could not be had, and is not asked for again.
     map_refused: AtomicBool,
 }
@@ -51,7 +52,7 @@ impl LogFile {
             sync_gate: Mutex::new(None),
             sent: AtomicU64::new(0),
             map: RwLock::new(None),
-            mapped_bytes: AtomicU64::new(0),
+            mapped: AtomicBool::new(false),
             map_refused: AtomicBool::new(false),
         })
     }
@@ -104,22 +105,19 @@ impl LogFile {
         let map = if is_there { self.file.map_read(length).ok() } else { None };
         let is_mapped = map.is_some();
         *self.map.write() = map;
-        if is_mapped {
-            self.mapped_bytes.store(bytes.value(), Ordering::Release);
-        } else {
-            self.map_refused.store(true, Ordering::Release);
-        }
+        self.mapped.store(is_mapped, Ordering::Release);
+        self.map_refused.store(!is_mapped, Ordering::Release);
         is_mapped
     }
 
     /// Reads by calls again. Whoever was copying out of the map is done when this returns.
     pub(crate) fn unmap(&self) {
-        self.mapped_bytes.store(0, Ordering::Release);
+        self.mapped.store(false, Ordering::Release);
         *self.map.write() = None;
     }
 
     pub(crate) fn is_mapped(&self) -> bool {
-        self.mapped_bytes.load(Ordering::Acquire) > 0
+        self.mapped.load(Ordering::Acquire)
     }
 
     /// Whether nobody has tried to map it, or it was unmapped since.
@@ -129,15 +127,16 @@ impl LogFile {
 
     /// Fills `into` from the map, if there is one and it reaches so far; else does nothing, and says `false`.
     pub(super) fn copy_from_map(&self, into: &mut [u8], at: Position) -> bool {
-        let mapped = Position::new(self.mapped_bytes.load(Ordering::Acquire));
-        let wanted = u64::try_from(into.len()).expect("lengths in memory fit 64 bits");
-        if into.len() > MOST_COPIED_BYTES || at > mapped || wanted > mapped - at {
+        if into.len() > MOST_COPIED_BYTES || !self.is_mapped() {
             return false;
         }
         // Locked while it copies, so that nobody unmaps it meanwhile.
         let map = self.map.read();
-        let Some(map) = &*map else { return false };
-        map.copy_to(into, usize::try_from(at.value()).expect("64-bit systems only"));
+        let at = usize::try_from(at.value()).expect("64-bit systems only");
+        let Some(map) = map.as_ref().filter(|map| at <= map.len() && into.len() <= map.len() - at) else {
+            return false;
+        };
+        map.copy_to(into, at);
         true
     }
 
