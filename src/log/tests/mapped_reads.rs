@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::bench::{DIR, at, bases, disk, fill, log_path, number, opened, small, upto, values};
 use crate::config::{LogConfig, OnDamage};
-use crate::error::{Corruption, Error};
+use crate::error::{Corruption, Error, Result};
 use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk, TraceEntry};
 use crate::fs::{Env, OpenMode};
 use crate::log::Log;
@@ -204,26 +204,26 @@ fn slice_behind_a_flipped_bit(disk: &SimDisk, log: &Log) -> LogSlice {
     slice
 }
 
-// Story: segments that a reset or a truncation had taken from readers, but whose files it could not remove, were cut in place by
-// the reopening, as if nobody had ever been shown what goes.
-#[test]
-fn a_reopening_after_a_reset_that_failed_cuts_no_file_below_its_map() {
+/// A slice stays whole though a change of the log could not remove this file, and the log was reopened.
+fn a_slice_outlives_a_failed(change: impl Fn(&Log) -> Result<()>, unremovable: &'static str) {
     let (disk, log) = closed_and_opened(config());
     let slice = slice_behind_a_flipped_bit(&disk, &log);
-    disk.fail(Fault::once(CallKind::RemoveFile, 1, FaultKind::InputOutput).on(".log"));
-    log.reset_to(at(100)).expect_err("a file that cannot be removed");
+    disk.fail(Fault::once(CallKind::RemoveFile, 1, FaultKind::InputOutput).on(unremovable));
+    change(&log).expect_err("a file that cannot be removed");
     drop(log.reopen());
     assert_eq!(slice_values(&slice), [5]);
 }
 
+// Story: segments that a reset or a truncation had taken from readers, but whose files it could not remove, were cut in place by
+// the reopening, as if nobody had ever been shown what goes.
+#[test]
+fn a_reopening_after_a_reset_that_failed_cuts_no_file_below_its_map() {
+    a_slice_outlives_a_failed(|log| log.reset_to(at(100)), ".log");
+}
+
 #[test]
 fn a_reopening_after_a_truncation_that_failed_cuts_no_file_below_its_map() {
-    let (disk, log) = closed_and_opened(config());
-    let slice = slice_behind_a_flipped_bit(&disk, &log);
-    disk.fail(Fault::once(CallKind::RemoveFile, 1, FaultKind::InputOutput).on("18.log"));
-    log.truncate_to(at(3)).expect_err("a file that cannot be removed");
-    drop(log.reopen());
-    assert_eq!(slice_values(&slice), [5]);
+    a_slice_outlives_a_failed(|log| log.truncate_to(at(3)), "18.log");
 }
 
 #[test]
