@@ -87,7 +87,7 @@ impl Shared {
         // A commit names the checksum of its batch, which is known here only once the batch lies where it is to lie.
         if compression == Compression::None
             && commits.is_empty()
-            && (config.write_mode == WriteMode::Mapped || records.len() <= ENCODED_UNDER_THE_MUTEX)
+            && records.len() <= ENCODED_UNDER_THE_MUTEX
             && let Some(outcome) = self.append_planned(options, config, records)
         {
             return outcome;

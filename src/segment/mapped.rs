@@ -2,17 +2,19 @@
 //! ones are laid ready.
 //!
 //! It knows no batch. The steps: the writer, running out of window, leaves word at the desk which parts it wants next; a
-//! thread of its own allocates, maps and touches them, under a lock that no append takes; the writer picks them up at
-//! later appends and leaves the old ones to be unmapped. The writer never waits while it appends: what finds no window goes
-//! by a positioned write. Invariants it owns: no window of a file is left, and none is being made, when the writer cuts
-//! into it (rule 22); windows go upwards only (rule 11b).
+//! thread of its own allocates them, fills them with zeros, maps and touches them, under a lock that no append takes; the
+//! writer picks them up at later appends and leaves the old ones to be unmapped. What finds no window goes by a positioned
+//! write, which waits for nothing but zeros that are being written to its very place. Invariants it owns: no zeros are
+//! written over what was appended; no window of a file is left, and none is being made, when the writer cuts into it (rule
+//! 22); windows go upwards only (rule 11b).
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use crate::config::NotMapped;
 use crate::error::{Error, IoOp};
-use crate::fs::{Window, retry};
+use crate::fs::{File, Window, retry, write_all_at};
 use crate::offset::Position;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +32,13 @@ const PART_OF_UNSYNCED: u64 = 8;
 /// After a window found no room, so much is appended by other means before the next is asked for, in bytes.
 const RETRY_BYTES: u64 = 1 << 20;
 
+/// So much of a window is filled with zeros at once: this part of what was appended since the last sync, from the least to
+/// the most. The kernel keeps what one call brings in one large page, where it can, at a fraction of the cost of as many
+/// small ones; but a sync writes a large page as a whole, however little of it was appended to (rule 21a).
+const PIECE_OF_UNSYNCED: u64 = 16;
+const LEAST_PIECE_BYTES: u64 = PAGE_BYTES;
+const MOST_PIECE_BYTES: u64 = 64 << 10;
+
 /// How many windows lie ready, or are being made, behind the one in use: one that lasts while the next is made, which now
 /// and then takes as long as two last.
 const AHEAD: usize = 2;
@@ -39,6 +48,9 @@ const AHEAD: usize = 2;
 pub(crate) struct WindowDesk {
     /// Held while windows are made. The writer waits for it only before it cuts the file. Locked before the desk.
     making: Mutex<()>,
+    /// Held while zeros are written to a piece of a window. A write of the writer waits for it where both are for the same
+    /// place. Locked before the desk.
+    filling: Mutex<()>,
     /// Held for moments.
     desk: Mutex<Desk>,
     /// There is a window to be picked up.
@@ -48,11 +60,31 @@ pub(crate) struct WindowDesk {
 /// All of it in the order of the file.
 #[derive(Debug, Default)]
 struct Desk {
-    wanted: VecDeque<(Position, Position)>,
+    wanted: VecDeque<Wanted>,
     is_making: bool,
+    /// Zeros are being written here.
+    filled: Option<Piece>,
+    /// What lies below was written, or is about to be, by a positioned write.
+    written_to: Position,
     ready: VecDeque<Window>,
     /// To be unmapped by whoever makes windows, for that takes long.
     spent: Vec<Window>,
+}
+
+/// A part of the file to make a window of.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    start: Position,
+    end: Position,
+    /// It is filled with zeros so many at once.
+    piece_bytes: u64,
+}
+
+/// A part of a window.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    start: Position,
+    end: Position,
 }
 
 impl Desk {
@@ -72,8 +104,7 @@ impl WindowDesk {
             desk.is_making = wanted.is_some();
             drop(desk);
             drop(spent);
-            let (start, end) = wanted?;
-            let made = make(log, start, end);
+            let made = self.make(log, wanted?);
             let mut desk = self.desk.lock();
             desk.is_making = false;
             match made {
@@ -86,6 +117,64 @@ impl WindowDesk {
                     return Some(reason);
                 }
             }
+        }
+    }
+
+    /// Room first, so that a full disk is an error of the allocation and not of a store (rules 11, 21).
+    fn make(&self, log: &LogFile, wanted: Wanted) -> Result<Window, NotMapped> {
+        let Wanted { start, end, .. } = wanted;
+        let file = log.file();
+        let refused = |operation| {
+            move |error: io::Error| match Error::io(operation, log.path(), &error) {
+                Error::StorageFull { .. } => NotMapped::NoRoom,
+                _ => NotMapped::Window { operation },
+            }
+        };
+        retry(|| file.allocate(start, end)).map_err(refused(IoOp::Allocate))?;
+        if file.shares_blocks(start, end).map_err(refused(IoOp::Inspect))? {
+            return Err(NotMapped::SharedBlocks);
+        }
+        self.fill(file, wanted).map_err(refused(IoOp::Write))?;
+        let window = file.map_window(start, end).map_err(refused(IoOp::Map))?;
+        window.populate().map_err(refused(IoOp::Map))?;
+        Ok(window)
+    }
+
+    /// Writes zeros where there are none but in what the file system promises, so that its pages are in memory before they are
+    /// touched: all of them but what appends wrote to, or may be writing to.
+    fn fill(&self, file: &File, wanted: Wanted) -> io::Result<()> {
+        let zeros = vec![0; usize::try_from(wanted.piece_bytes).expect("a piece is small")];
+        let mut at = wanted.start;
+        while at < wanted.end {
+            let _filling = self.filling.lock();
+            let Some(piece) = self.claim(at, wanted) else { break };
+            let length = usize::try_from(piece.end - piece.start).expect("a piece is small");
+            let outcome = write_all_at(file, &zeros[..length], piece.start);
+            self.desk.lock().filled = None;
+            outcome.map_err(|partial| partial.error)?;
+            at = piece.end;
+        }
+        Ok(())
+    }
+
+    /// The next piece of a window from a place on, which nobody writes to until it is filled.
+    fn claim(&self, at: Position, wanted: Wanted) -> Option<Piece> {
+        let mut desk = self.desk.lock();
+        // The rest of a page that was appended to is in memory.
+        let start = Position::new(at.max(desk.written_to).value().next_multiple_of(PAGE_BYTES));
+        let end = Position::new((start.value() + 1).next_multiple_of(wanted.piece_bytes)).min(wanted.end);
+        desk.filled = (start < end).then_some(Piece { start, end });
+        desk.filled
+    }
+
+    /// The writer is going to write between two places. When this returns, nobody writes zeros there any more.
+    fn keep_off(&self, start: Position, end: Position) {
+        let mut desk = self.desk.lock();
+        desk.written_to = end;
+        let is_filled = desk.filled.is_some_and(|piece| piece.start < end && start < piece.end);
+        drop(desk);
+        if is_filled {
+            drop(self.filling.lock());
         }
     }
 
@@ -106,24 +195,6 @@ impl WindowDesk {
         desk.wanted.clear();
         desk.ready.back().map(Window::end)
     }
-}
-
-/// Room first, so that a full disk is an error of the allocation and not of a store (rules 11, 21).
-fn make(log: &LogFile, start: Position, end: Position) -> Result<Window, NotMapped> {
-    let file = log.file();
-    let refused = |operation| {
-        move |error: std::io::Error| match Error::io(operation, log.path(), &error) {
-            Error::StorageFull { .. } => NotMapped::NoRoom,
-            _ => NotMapped::Window { operation },
-        }
-    };
-    retry(|| file.allocate(start, end)).map_err(refused(IoOp::Allocate))?;
-    if file.shares_blocks(start, end).map_err(refused(IoOp::Inspect))? {
-        return Err(NotMapped::SharedBlocks);
-    }
-    let window = file.map_window(start, end).map_err(refused(IoOp::Map))?;
-    window.populate().map_err(refused(IoOp::Map))?;
-    Ok(window)
 }
 
 /// The writer's side.
@@ -223,15 +294,20 @@ impl MappedTail {
         let mut start = at.max(self.end()).max(self.asked_to);
         while desk.ahead() < most && start >= self.not_before {
             let bytes = (unsynced / PART_OF_UNSYNCED).max(SMALLEST_WINDOW_BYTES).min(window_bytes);
-            let end = start.value().saturating_add(bytes).next_multiple_of(PAGE_BYTES).min(limit);
-            if end <= start.value() {
+            let end = Position::new(start.value().saturating_add(bytes).next_multiple_of(PAGE_BYTES).min(limit));
+            if end <= start {
                 break;
             }
-            desk.wanted.push_back((start, Position::new(end)));
-            self.asked_to = Position::new(end);
+            desk.wanted.push_back(Wanted { start, end, piece_bytes: piece_bytes(unsynced) });
+            self.asked_to = end;
             self.has_order = true;
             start = self.asked_to;
         }
+    }
+
+    /// What is appended between two places goes by a positioned write.
+    pub(super) fn keep_off(&self, start: Position, end: Position) {
+        self.desk.keep_off(start, end);
     }
 
     /// A window could not be made. Returns up to where the file is still needed: what lies behind may be given back.
@@ -258,4 +334,10 @@ impl MappedTail {
         self.asked_to = Position::ZERO;
         self.window.take()
     }
+}
+
+/// How much is filled with zeros at once, behind so many bytes that no sync has covered.
+fn piece_bytes(unsynced: u64) -> u64 {
+    let part = (unsynced / PIECE_OF_UNSYNCED).clamp(LEAST_PIECE_BYTES, MOST_PIECE_BYTES);
+    1 << part.ilog2()
 }

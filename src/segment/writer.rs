@@ -331,7 +331,11 @@ impl SegmentWriter {
 
     /// Writes so many bytes behind the log end by positioned writes.
     fn write_at_end(&mut self, parts: &mut [IoSlice<'_>], size_bytes: u64) -> std::result::Result<(), AppendFailure> {
-        self.make_room(self.position + size_bytes).map_err(AppendFailure::Unchanged)?;
+        let end = self.position + size_bytes;
+        self.make_room(end).map_err(AppendFailure::Unchanged)?;
+        if self.shape.write_mode == WriteMode::Mapped {
+            self.tail.keep_off(self.position, end);
+        }
         self.log.write_vectored(parts, self.position).map_err(|failed| self.take_back(failed))
     }
 

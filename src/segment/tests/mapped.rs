@@ -53,12 +53,101 @@ fn the_first_batch_is_written_and_those_behind_it_are_stored_without_a_call() {
 #[test]
 fn the_room_of_a_window_is_allocated_before_it_is_mapped() {
     let place = Place::new();
-    let mut writer = place.create(0, mapped(1));
+    let mut writer = place.create(0, mapped(5000));
     append(&mut writer, &[batch(0, &[0, 1])]);
     place.disk.set_tracing(true);
     lay_window(&mut writer);
     let calls: Vec<CallKind> = place.disk.trace().iter().map(|entry| entry.call).collect();
-    assert_eq!(calls, [CallKind::Allocate, CallKind::SharesBlocks, CallKind::MapWindow, CallKind::PopulateWindow]);
+    let expected =
+        [CallKind::Allocate, CallKind::SharesBlocks, CallKind::WriteAt, CallKind::MapWindow, CallKind::PopulateWindow];
+    assert_eq!(calls, expected);
+    assert_eq!(zeros(&place), [(4096, 4096)], "the page behind the one that was appended to");
+}
+
+/// Where zeros were written into windows while calls were traced, and how many: whole pages, as no append here is.
+fn zeros(place: &Place) -> Vec<(u64, u64)> {
+    let is_whole_pages = |&(position, len): &(u64, u64)| position.is_multiple_of(4096) && len.is_multiple_of(4096);
+    let trace = place.disk.trace();
+    let writes = trace.iter().filter(|entry| entry.call == CallKind::WriteAt);
+    writes.map(|entry| (entry.position, entry.len)).filter(is_whole_pages).collect()
+}
+
+// The window is asked for long before it is made, and what finds none meanwhile is written to where it is to be.
+#[test]
+fn no_zeros_are_written_over_what_was_appended_since_the_window_was_asked_for() {
+    let place = Place::new();
+    let mut writer = place.create(0, mapped(64 << 10));
+    let mut all = batch(0, &[0, 1]);
+    append(&mut writer, &[all.clone()]);
+    assert!(writer.takes_window_order(), "a window is asked for");
+    for due in 2..22 {
+        let bytes = batch_of(due, &[0], 1000, Compression::None);
+        append(&mut writer, std::slice::from_ref(&bytes));
+        all.extend(bytes);
+    }
+    place.disk.set_tracing(true);
+    let log = Arc::clone(writer.log());
+    assert_eq!(writer.desk().prepare(&log), None);
+    assert_eq!(place.log(0)[..all.len()], all);
+    let (first, last) = (zeros(&place)[0], *zeros(&place).last().unwrap());
+    assert_eq!(first.0, (all.len() as u64).next_multiple_of(4096), "from the first page that nothing was appended to");
+    assert_eq!(last.0 + last.1, place.log(0).len() as u64, "to the end of the window");
+    append(&mut writer, &[batch(22, &[0, 1])]);
+    all.extend(batch(22, &[0, 1]));
+    assert_eq!(place.log(0)[..all.len()], all);
+}
+
+// A sync writes a large page as a whole, however little of it was appended to (rule 21a).
+#[test]
+fn zeros_are_written_a_page_at_a_time_behind_a_sync_and_in_large_pieces_where_much_is_unsynced() {
+    let place = Place::new();
+    let indexes = IndexRules { max_bytes: 1 << 20, interval_bytes: 1 << 20 };
+    let mut writer = place.create(0, Shape { indexes, ..mapped(8 << 20) });
+    let mut due = 0;
+    let mut largest_up_to = |writer: &mut SegmentWriter, end: u64| {
+        place.disk.set_tracing(true);
+        while writer.position().value() < end {
+            append(writer, &[batch_of(due, &[0], 10_000, Compression::None)]);
+            due += 1;
+            if writer.takes_window_order() {
+                let log = Arc::clone(writer.log());
+                assert_eq!(writer.desk().prepare(&log), None);
+            }
+        }
+        zeros(&place).into_iter().map(|(_, bytes)| bytes).max()
+    };
+    assert_eq!(largest_up_to(&mut writer, 50_000), Some(4096));
+    assert_eq!(largest_up_to(&mut writer, 1 << 20), Some(32 << 10));
+    assert_eq!(largest_up_to(&mut writer, 20 << 20), Some(64 << 10));
+    let mut largest_behind_a_sync = || {
+        writer.prepare_sync();
+        let end = writer.position().value() + 100_000;
+        largest_up_to(&mut writer, end)
+    };
+    // Windows that were asked for before lie ready for a while.
+    let largest: Vec<_> = (0..100).map(|_| largest_behind_a_sync()).collect();
+    assert!(largest[80..].contains(&Some(4096)), "{largest:?}");
+    assert_eq!(largest[80..].iter().flatten().max(), Some(&4096));
+}
+
+#[test]
+fn where_zeros_cannot_be_written_the_room_is_given_back_and_appends_go_by_writes() {
+    let kinds = [
+        (FaultKind::NoSpace, NotMapped::NoRoom),
+        (FaultKind::InputOutput, NotMapped::Window { operation: IoOp::Write }),
+    ];
+    for (kind, reason) in kinds {
+        let place = Place::new();
+        let mut writer = place.create(0, mapped(1 << 20));
+        append(&mut writer, &[batch(0, &[0, 1])]);
+        // The third of the pieces: some zeros are in the file by then.
+        place.disk.fail(Fault::once(CallKind::WriteAt, 3, kind));
+        lay_window(&mut writer);
+        assert_eq!(writer.write_mode(), (WriteMode::Write, Some(reason)));
+        assert_eq!(place.log(0), batch(0, &[0, 1]), "the file is as long as its batches");
+        append(&mut writer, &[batch(2, &[0, 1])]);
+        assert_eq!(place.log(0), [batch(0, &[0, 1]), batch(2, &[0, 1])].concat());
+    }
 }
 
 #[test]
