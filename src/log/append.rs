@@ -27,8 +27,6 @@ use super::writer::{Amount, Writer};
 
 /// The leader epoch of a batch that has none.
 const NO_LEADER_EPOCH: i32 = -1;
-/// So many records are encoded while others wait, at most, where a call to the system follows that takes longer than that.
-const ENCODED_UNDER_THE_MUTEX: usize = 1;
 /// A thread keeps its encoder from one append to the next, unless it grew beyond this many bytes.
 const KEPT_BUILDER_BYTES: usize = 1 << 20;
 
@@ -87,8 +85,8 @@ impl Shared {
         // A commit names the checksum of its batch, which is known here only once the batch lies where it is to lie.
         if compression == Compression::None
             && commits.is_empty()
-            && records.len() <= ENCODED_UNDER_THE_MUTEX
-            && let Some(outcome) = self.append_planned(options, config, records)
+            && let [record] = records
+            && let Some(outcome) = self.append_planned(options, config, record)
         {
             return outcome;
         }
@@ -100,17 +98,18 @@ impl Shared {
         outcome
     }
 
-    /// Appends records that are encoded straight to where they are to lie, if they are few and plain; `None` if not.
+    /// Appends a record that is encoded straight to where it is to lie, if it is plain; `None` if not. Several are encoded before
+    /// anybody has to wait for it, and copied.
     fn append_planned(
         self: &Arc<Self>,
         options: &AppendOptions,
         config: &LogConfig,
-        records: &[Record<'_>],
+        record: &Record<'_>,
     ) -> Option<Result<Appended>> {
         let env = self.core.env();
         let is_mapped = config.write_mode == WriteMode::Mapped;
         let now = if is_mapped { env.coarse_wall_clock() } else { env.wall_clock() };
-        let planned = PlannedBatch::of(records, &config.timestamp_bounds(now), MOST_STORED_BYTES)?;
+        let planned = PlannedBatch::of(record, &config.timestamp_bounds(now), MOST_STORED_BYTES)?;
         let stamp = stamp(options, config, now);
         let mut header = planned.header(&stamp);
         if let Some(outcome) = self.append_at_once(options, config, now, &planned, &mut header) {
