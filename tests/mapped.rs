@@ -135,3 +135,37 @@ fn a_log_is_truncated_between_stores_whatever_the_worker_is_doing() {
     log.close().expect("a healthy disk");
     assert_holds(&Log::open(folder.path(), mapped()).expect("the log opens"), next);
 }
+
+/// A record's value, of a length that is now far below a page, now larger than what is stored into a map.
+fn value_of_any_size(number: u64) -> Vec<u8> {
+    let length = match number % 41 {
+        0 => 80_000,
+        rest if rest % 4 == 0 => 3_000,
+        rest => 30 + 7 * rest,
+    };
+    let mut value = format!("{number:020}").into_bytes();
+    value.resize(usize::try_from(length).expect("small"), b'a' + u8::try_from(number % 26).expect("a letter"));
+    value
+}
+
+// Zeros are written to windows while appends that found none go to the same part of the file by calls.
+#[test]
+fn no_append_is_lost_under_the_zeros_of_a_window_in_the_making() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = Log::open(folder.path(), mapped().segment_bytes(16 << 20)).expect("the log opens");
+    let count = 40_000;
+    for number in 0..count {
+        log.append(&[Record::value(&value_of_any_size(number))]).expect("there is room");
+    }
+    is_mapped(&log);
+    let holds = |log: &Log| {
+        assert_eq!(log.log_end_offset(), Offset::new(count));
+        for (number, record) in (0..count).zip(log.records(..).expect("the whole log")) {
+            let record = record.expect("a sound record");
+            assert!(record.value() == Some(&value_of_any_size(number)[..]), "record {number}");
+        }
+    };
+    holds(&log);
+    log.close().expect("a healthy disk");
+    holds(&Log::open(folder.path(), mapped()).expect("the log opens"));
+}
