@@ -106,9 +106,7 @@ impl Shared {
         config: &LogConfig,
         record: &Record<'_>,
     ) -> Option<Result<Appended>> {
-        let env = self.core.env();
-        let is_mapped = config.write_mode == WriteMode::Mapped;
-        let now = if is_mapped { env.coarse_wall_clock() } else { env.wall_clock() };
+        let now = self.clock(config);
         let planned = PlannedBatch::of(record, &config.timestamp_bounds(now), MOST_STORED_BYTES)?;
         let stamp = stamp(options, config, now);
         let mut header = planned.header(&stamp);
@@ -178,7 +176,7 @@ impl Shared {
         builder: &mut BatchBuilder,
         commits: &[NewCommit],
     ) -> Result<Appended> {
-        let now = self.core.env().wall_clock();
+        let now = self.clock(config);
         builder.check_timestamps(&config.timestamp_bounds(now))?;
         let (header, bytes) = builder.seal(&stamp(options, config, now), 0)?;
         let mut incoming = [Incoming { head: bytes, rest: &[], header, planned: None }];
@@ -195,7 +193,7 @@ impl Shared {
         commits: &[NewCommit],
     ) -> Result<Appended> {
         let config = self.config.get();
-        let now = self.core.env().wall_clock();
+        let now = self.clock(&config);
         let rules = ClientRules {
             max_batch_bytes: config.largest_batch_bytes(),
             limits: self.core.decode_limits(),
@@ -218,6 +216,12 @@ impl Shared {
             })
             .collect();
         self.commit(options, &config, now, &mut incoming, commits)
+    }
+
+    /// The time of an append. All appends go by one clock, for of two clocks one is behind, and times would go back.
+    fn clock(&self, config: &LogConfig) -> Timestamp {
+        let env = self.core.env();
+        if config.write_mode == WriteMode::Mapped { env.coarse_wall_clock() } else { env.wall_clock() }
     }
 
     /// No records: nothing is written, synced or rolled, but the checks are made.
