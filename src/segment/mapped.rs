@@ -160,8 +160,7 @@ impl WindowDesk {
     /// The next piece of a window from a place on, which nobody writes to until it is filled.
     fn claim(&self, at: Position, wanted: Wanted) -> Option<Piece> {
         let mut desk = self.desk.lock();
-        // The rest of a page that was appended to is in memory.
-        let start = Position::new(at.max(desk.written_to).value().next_multiple_of(PAGE_BYTES));
+        let start = at.max(desk.written_to);
         let end = Position::new((start.value() + 1).next_multiple_of(wanted.piece_bytes)).min(wanted.end);
         desk.filled = (start < end).then_some(Piece { start, end });
         desk.filled
