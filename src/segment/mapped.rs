@@ -16,8 +16,8 @@ use crate::config::NotMapped;
 use crate::error::{Error, IoOp};
 use crate::fs::{File, Window, retry, write_all_at};
 use crate::offset::Position;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 use super::file::LogFile;
 
@@ -48,11 +48,10 @@ const AHEAD: usize = 2;
 pub(crate) struct WindowDesk {
     /// Held while windows are made. The writer waits for it only before it cuts the file. Locked before the desk.
     making: Mutex<()>,
-    /// Held while zeros are written to a piece of a window. A write of the writer waits for it where both are for the same
-    /// place. Locked before the desk.
-    filling: Mutex<()>,
     /// Held for moments.
     desk: Mutex<Desk>,
+    /// A piece was filled. Only the writer waits for it.
+    filled: Condvar,
     /// There is a window to be picked up.
     is_ready: AtomicBool,
 }
@@ -63,7 +62,7 @@ struct Desk {
     wanted: VecDeque<Wanted>,
     is_making: bool,
     /// Zeros are being written here.
-    filled: Option<Piece>,
+    filling: Option<Piece>,
     /// What lies below was written, or is about to be, by a positioned write.
     written_to: Position,
     ready: VecDeque<Window>,
@@ -145,35 +144,30 @@ impl WindowDesk {
     fn fill(&self, file: &File, wanted: Wanted) -> io::Result<()> {
         let zeros = vec![0; usize::try_from(wanted.piece_bytes).expect("a piece is small")];
         let mut at = wanted.start;
-        while at < wanted.end {
-            let _filling = self.filling.lock();
-            let Some(piece) = self.claim(at, wanted) else { break };
-            let length = usize::try_from(piece.end - piece.start).expect("a piece is small");
-            let outcome = write_all_at(file, &zeros[..length], piece.start);
-            self.desk.lock().filled = None;
-            outcome.map_err(|partial| partial.error)?;
-            at = piece.end;
+        while let Some(claim) = self.claim(at, wanted) {
+            let Piece { start, end } = claim.piece;
+            let length = usize::try_from(end - start).expect("a piece is small");
+            write_all_at(file, &zeros[..length], start).map_err(|partial| partial.error)?;
+            at = end;
         }
         Ok(())
     }
 
-    /// The next piece of a window from a place on, which nobody writes to until it is filled.
-    fn claim(&self, at: Position, wanted: Wanted) -> Option<Piece> {
+    /// The next piece of a window from a place on, which nobody else writes to as long as the claim lives.
+    fn claim(&self, at: Position, wanted: Wanted) -> Option<Claim<'_>> {
         let mut desk = self.desk.lock();
         let start = at.max(desk.written_to);
         let end = Position::new((start.value() + 1).next_multiple_of(wanted.piece_bytes)).min(wanted.end);
-        desk.filled = (start < end).then_some(Piece { start, end });
-        desk.filled
+        desk.filling = (start < end).then_some(Piece { start, end });
+        desk.filling.map(|piece| Claim { desk: self, piece })
     }
 
     /// The writer is going to write between two places. When this returns, nobody writes zeros there any more.
     fn keep_off(&self, start: Position, end: Position) {
         let mut desk = self.desk.lock();
         desk.written_to = end;
-        let is_filled = desk.filled.is_some_and(|piece| piece.start < end && start < piece.end);
-        drop(desk);
-        if is_filled {
-            drop(self.filling.lock());
+        while desk.filling.is_some_and(|piece| piece.start < end && start < piece.end) {
+            self.filled.wait(&mut desk);
         }
     }
 
@@ -193,6 +187,19 @@ impl WindowDesk {
         let mut desk = self.desk.lock();
         desk.wanted.clear();
         desk.ready.back().map(Window::end)
+    }
+}
+
+/// A piece that is being filled. It ends also where a panic ends the filling, for the writer may wait for it.
+struct Claim<'a> {
+    desk: &'a WindowDesk,
+    piece: Piece,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.desk.desk.lock().filling = None;
+        self.desk.filled.notify_one();
     }
 }
 
