@@ -32,9 +32,9 @@ const PART_OF_UNSYNCED: u64 = 8;
 /// After a window found no room, so much is appended by other means before the next is asked for, in bytes.
 const RETRY_BYTES: u64 = 1 << 20;
 
-/// So much of a window is filled with zeros at once: this part of what was appended since the last sync, from the least to
-/// the most. The kernel keeps what one call brings in one large page, where it can, at a fraction of the cost of as many
-/// small ones; but a sync writes a large page as a whole, however little of it was appended to (rule 21a).
+/// So much of a window is filled with zeros at once: this part of what a sync has to cover, from the least to the most. The
+/// kernel keeps what one call brings in one large page, where it can, at a fraction of the cost of as many small ones; but
+/// a sync writes a large page as a whole, however little of it was appended to (rule 21a).
 const PIECE_OF_UNSYNCED: u64 = 16;
 const LEAST_PIECE_BYTES: u64 = PAGE_BYTES;
 const MOST_PIECE_BYTES: u64 = 64 << 10;
@@ -212,6 +212,8 @@ pub(super) struct MappedTail {
     asked_to: Position,
     /// What lies below was covered by a sync, or is about to be.
     synced_to: Position,
+    /// So much was covered by the last sync.
+    last_span: u64,
     /// Nothing is asked for below.
     not_before: Position,
     refused: Option<NotMapped>,
@@ -233,6 +235,8 @@ impl MappedTail {
             window: None,
             asked_to: Position::ZERO,
             synced_to,
+            // How often syncs come will turn out.
+            last_span: SMALLEST_WINDOW_BYTES,
             not_before: Position::ZERO,
             refused: None,
             has_order: false,
@@ -250,6 +254,7 @@ impl MappedTail {
 
     /// A sync is to cover what lies below a position.
     pub(super) fn note_sync(&mut self, at: Position) {
+        self.last_span = at.value().saturating_sub(self.synced_to.value());
         self.synced_to = at;
     }
 
@@ -304,7 +309,7 @@ impl MappedTail {
             if end <= start {
                 break;
             }
-            desk.wanted.push_back(Wanted { start, end, piece_bytes: piece_bytes(unsynced) });
+            desk.wanted.push_back(Wanted { start, end, piece_bytes: piece_bytes(unsynced.max(self.last_span)) });
             self.asked_to = end;
             self.has_order = true;
             start = self.asked_to;
@@ -342,8 +347,8 @@ impl MappedTail {
     }
 }
 
-/// How much is filled with zeros at once, behind so many bytes that no sync has covered.
-fn piece_bytes(unsynced: u64) -> u64 {
-    let part = (unsynced / PIECE_OF_UNSYNCED).clamp(LEAST_PIECE_BYTES, MOST_PIECE_BYTES);
+/// How much is filled with zeros at once, where a sync has to cover so many bytes.
+fn piece_bytes(span: u64) -> u64 {
+    let part = (span / PIECE_OF_UNSYNCED).clamp(LEAST_PIECE_BYTES, MOST_PIECE_BYTES);
     1 << part.ilog2()
 }

@@ -99,7 +99,7 @@ fn no_zeros_are_written_over_what_was_appended_since_the_window_was_asked_for() 
 
 // A sync writes a large page as a whole, however little of it was appended to (rule 21a).
 #[test]
-fn zeros_are_written_a_page_at_a_time_behind_a_sync_and_in_large_pieces_where_much_is_unsynced() {
+fn zeros_are_written_in_large_pieces_but_a_page_at_a_time_where_syncs_are_frequent() {
     let place = Place::new();
     let indexes = IndexRules { max_bytes: 1 << 20, interval_bytes: 1 << 20 };
     let mut writer = place.create(0, Shape { indexes, ..mapped(8 << 20) });
@@ -116,9 +116,8 @@ fn zeros_are_written_a_page_at_a_time_behind_a_sync_and_in_large_pieces_where_mu
         }
         zeros(&place).into_iter().map(|(_, bytes)| bytes).max()
     };
-    assert_eq!(largest_up_to(&mut writer, 50_000), Some(4096));
-    assert_eq!(largest_up_to(&mut writer, 1 << 20), Some(32 << 10));
-    assert_eq!(largest_up_to(&mut writer, 20 << 20), Some(64 << 10));
+    assert_eq!(largest_up_to(&mut writer, 50_000), Some(16 << 10), "before anything is known of syncs");
+    assert_eq!(largest_up_to(&mut writer, 4 << 20), Some(64 << 10), "as long as there is none");
     let mut largest_behind_a_sync = || {
         writer.prepare_sync();
         let end = writer.position().value() + 100_000;
@@ -128,6 +127,8 @@ fn zeros_are_written_a_page_at_a_time_behind_a_sync_and_in_large_pieces_where_mu
     let largest: Vec<_> = (0..100).map(|_| largest_behind_a_sync()).collect();
     assert!(largest[80..].contains(&Some(4096)), "{largest:?}");
     assert_eq!(largest[80..].iter().flatten().max(), Some(&4096));
+    let end = writer.position().value() + (4 << 20);
+    assert_eq!(largest_up_to(&mut writer, end), Some(64 << 10), "no sync comes any more");
 }
 
 #[test]
