@@ -169,3 +169,18 @@ fn no_append_is_lost_under_the_zeros_of_a_window_in_the_making() {
     log.close().expect("a healthy disk");
     holds(&Log::open(folder.path(), mapped()).expect("the log opens"));
 }
+
+// Story: batches of several records took one clock and single records another, which is some milliseconds behind.
+#[test]
+fn times_of_appends_that_follow_each_other_do_not_go_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = Log::open(folder.path(), mapped()).expect("the log opens");
+    let records = [Record::value("a"), Record::value("b")];
+    let begin = Instant::now();
+    let mut last = None;
+    for records in [&records[..1], &records[..]].into_iter().cycle().take_while(|_| begin.elapsed().as_millis() < 300) {
+        let appended = log.append(records).expect("there is room");
+        assert!(appended.timestamp() >= last, "{:?} after {last:?}", appended.timestamp());
+        last = appended.timestamp();
+    }
+}
