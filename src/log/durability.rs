@@ -13,6 +13,7 @@ use crate::sync::{Condvar, Mutex};
 
 use super::open::directory::sync_dir;
 use super::shared::Shared;
+use super::sharers::Sharers;
 use super::writer::Capture;
 
 /// Whose turn it is to sync.
@@ -21,11 +22,14 @@ pub(super) struct Durability {
     gate: Mutex<Gate>,
     /// A turn ended, or the gate was shut.
     changed: Condvar,
+    /// As many share the turn that is about to begin as shared the last one.
+    gathered: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Gate {
     running: bool,
+    sharers: Sharers,
     shut: Option<Shut>,
     /// How often the log failed, and why it last did: who began to wait before a failure is told of it, even if the
     /// log was reopened before the waiter woke.
@@ -127,6 +131,7 @@ impl Shared {
     pub(super) fn sync_appended(&self, end: Offset, generation: u64) -> Result<()> {
         let mut gate = self.durability.gate.lock();
         let failures = gate.failures;
+        let mut counted = None;
         loop {
             // In this order: what a later generation wrote or made durable is seen after the generation itself.
             let (written, is_durable) = (self.written_end(), self.core.synced() >= end);
@@ -151,14 +156,27 @@ impl Shared {
                 return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
             }
             if gate.running {
+                if gate.sharers.join(end, &mut counted) {
+                    self.durability.gathered.notify_one();
+                }
                 self.durability.changed.wait(&mut gate);
                 continue;
             }
             gate.running = true;
+            gate.sharers.begin(end, &mut counted);
             drop(gate);
             self.take_turn(Scope::Everything)?;
             gate = self.durability.gate.lock();
         }
+    }
+
+    /// Waits for those who shared the last turn, if there were any.
+    fn gather(&self) {
+        let mut gate = self.durability.gate.lock();
+        if let Some(patience) = gate.sharers.wait_for_company() {
+            self.durability.gathered.wait_for(&mut gate, patience);
+        }
+        gate.sharers.depart();
     }
 
     /// Makes sealed segments durable, so that the recovery point follows the roll. Lets a running sync do it.
@@ -178,13 +196,19 @@ impl Shared {
     /// One sync, by the thread whose turn it is.
     fn take_turn(&self, scope: Scope) -> Result<()> {
         let mut turn = Turn { durability: &self.durability, outcome: None };
+        if scope == Scope::Everything {
+            self.gather();
+        }
         let capture = self.writer.lock().capture(scope == Scope::SealedSegments);
         let Some(capture) = capture else {
             turn.outcome = Some(Ok(()));
             return Err(Error::Closed);
         };
+        self.durability.gate.lock().sharers.cover(capture.end);
+        let began = self.core.env().monotonic();
         match self.make_durable(&capture) {
             Ok(()) => {
+                self.durability.gate.lock().sharers.took(self.core.env().monotonic().saturating_sub(began));
                 self.acknowledge(&capture);
                 turn.outcome = Some(Ok(()));
                 Ok(())

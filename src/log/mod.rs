@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `open/` | claim a directory, judge its names, recover its segments; the same judgement in memory, for readers without a lock |
 //! | `shared`, `settings`, `writer` | what all handles share; the configuration; what stands under the writer mutex |
-//! | `append`, `options`, `durability`, `worker`, `windows` | append and roll; group commit; the background; windows for the mapped tail |
+//! | `append`, `options`, `durability`, `sharers` | append and roll; group commit, and how long it waits for company |
+//! | `worker`, `windows` | the background; windows for the mapped tail |
 //! | `epochs`, `follower` | leader epochs; appending what a leader wrote |
 //! | `core`, `read/` | what readers share, and reading: slices, records, batches, forwards and backwards, and finding by time |
 //! | `places`, `open_files`, `mapped_reads` | where reading probably goes on; which sealed segments keep their files open, and mapped |
@@ -50,6 +51,7 @@ mod report;
 mod retention;
 mod settings;
 mod shared;
+mod sharers;
 #[cfg(feature = "sim")]
 mod simulated;
 mod truncate;
