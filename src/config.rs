@@ -105,8 +105,8 @@ pub enum WriteMode {
     Preallocated,
     /// Small appends are stored into a map of room that a second thread of the log allocated, mapped and touched ahead of
     /// time: no system call, and as safe against the end of the process as a write. What does not fit the map at hand, and
-    /// what is large, goes by a positioned write to the same place; no append waits for that thread. Durable is what a sync
-    /// covers, as ever.
+    /// what is large, goes by a positioned write to the same place, and waits for that thread only where it is filling the very
+    /// 64 KiB with zeros. Durable is what a sync covers, as ever.
     ///
     /// What is stored takes its time from the kernel's last tick, some 4 ms ago at most: reading the clock to the
     /// nanosecond would cost as much as the store.
