@@ -214,6 +214,14 @@ pub(crate) const ROWS: &[Row] = &[
         make: |dir, scale| Ok(Box::new(send::Send::new(dir, 16 << 10, scale.pick(256, 8192), send::Bare::Sendfile)?)),
     },
     Row {
+        name: "send_16k_mapped",
+        work: "the same out of a sealed segment, `mapped_reads`",
+        against: "a `sendfile` loop",
+        make: |dir, scale| {
+            Ok(Box::new(send::Send::new(dir, 16 << 10, scale.pick(256, 8192), send::Bare::SendfileMapped)?))
+        },
+    },
+    Row {
         name: "send_1m_copied",
         work: "`send_to`, slices of 1 MiB",
         against: "`pread` and `write` of the same bytes",

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use kstore::{Log, Offset};
+use kstore::{Log, Offset, Record};
 use nix::sys::sendfile::sendfile64;
 use nix::unistd::write;
 
@@ -25,6 +25,8 @@ const BATCHES_OF_SLICE: usize = 16;
 pub(super) enum Bare {
     /// `sendfile`, until a slice is sent.
     Sendfile,
+    /// The same, and kstore's segment is sealed and mapped, so that it finds where a slice ends without a call.
+    SendfileMapped,
     /// `pread` of a slice into memory, and `write` of it.
     Copy,
 }
@@ -54,6 +56,12 @@ impl Send {
         let log = super::scan::filled_log(&dir.join("sent"), slice_bytes / BATCHES_OF_SLICE, total_bytes, 1 << 30)?;
         let slice_bytes = slice_bytes as u64;
         let [path] = <[_; 1]>::try_from(super::scan::log_files(log.dir())?).expect("the log has one segment");
+        if bare == Bare::SendfileMapped {
+            log.update_config(|config| config.mapped_reads(true))?;
+            log.roll()?;
+            log.append(&[Record::value("the active segment is never mapped")])?;
+            log.sync()?;
+        }
         let (mut from, mut position) = (log.log_start_offset(), 0);
         let mut found = Vec::with_capacity(slices);
         while found.len() < slices {
@@ -64,6 +72,7 @@ impl Send {
             from = slice.next_offset();
             position += slice.size_bytes();
         }
+        assert_eq!(log.stats().mapped_segments > 0, bare == Bare::SendfileMapped, "what is measured");
         let buffer = vec![0; found.iter().map(|slice| slice.bytes).max().unwrap_or(0)];
         Ok(Send { file: File::open(path)?, log, slice_bytes, slices: found, bare, buffer })
     }
@@ -104,7 +113,7 @@ impl Work for Send {
 
     fn raw(&mut self) -> Outcome<Cost> {
         let round = match self.bare {
-            Bare::Sendfile => send_file,
+            Bare::Sendfile | Bare::SendfileMapped => send_file,
             Bare::Copy => copy,
         };
         self.with_receiver(round)
