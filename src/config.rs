@@ -282,8 +282,9 @@ impl LogConfig {
         self
     }
 
-    /// About how many bytes of log lie between two index entries. 0 gives an entry to every batch but the first.
-    /// Bytes, 4,096 unless set.
+    /// About how many bytes of log lie between two index entries. 0 gives an entry to every batch but the first: a lookup goes
+    /// straight to its batch then, for 8 bytes of index, and at most 12 of the time index, a batch. Advised where small batches are
+    /// looked up at random. Bytes, 4,096 unless set.
     pub fn index_interval_bytes(mut self, bytes: u64) -> LogConfig {
         self.index_interval_bytes = bytes;
         self

@@ -23,7 +23,8 @@ pub(super) const WRITE: Entry = Entry {
     name: "kstore",
     terms: Terms {
         used_as: "`WriteMode::Write`, the default; `batches()` and their records for the scan, `records()` of one \
-            offset for a lookup",
+            offset for a lookup, with `index_interval_bytes` of 0, which its documents advise for random lookups: an index \
+            entry for each batch, as commitlog has one for each record",
         ..TERMS
     },
     refuses: |_| None,
@@ -97,8 +98,12 @@ impl<M: Written> Peer for Mode<M> {
             .segment_bytes(encoded / payload)
             .write_mode(M::MODE)
             .mapped_reads(M::MODE == WriteMode::Mapped);
-        let durable = shape.kind == Kind::Durable;
-        let log = Log::open(dir, if durable { config.sync_policy(SyncPolicy::Always) } else { config })?;
+        let config = match shape.kind {
+            Kind::Durable => config.sync_policy(SyncPolicy::Always),
+            Kind::Lookup => config.index_interval_bytes(0),
+            Kind::Single | Kind::Batch | Kind::Scan | Kind::Reopen => config,
+        };
+        let log = Log::open(dir, config)?;
         if let Some(reason) = log.stats().not_mapped {
             return Err(format!("nothing is mapped on this file system: {reason:?}").into());
         }
