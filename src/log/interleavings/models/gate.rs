@@ -1,5 +1,5 @@
-//! The gate of group commit, copied from `log/durability.rs` and `segment/file.rs` without writer, files and directory, for
-//! with those no checker comes to the end of all orders; and the same with one fault each, which must be found.
+//! The gate of group commit, copied from `log/durability.rs` and `segment/file.rs` without writer, files, directory and the wait
+//! for company, for with those no checker comes to the end of all orders; and the same with one fault each, which must be found.
 //!
 //! A copy shows that the protocol is right, not that the engine follows it: that is for the scenarios, which run the engine.
 //! The device is Linux's: after a failed sync it has forgotten what was not written, and the next one succeeds (rule 17).
