@@ -88,8 +88,8 @@ pub enum SyncPolicy {
         /// Sync when something has been unsynced for this many milliseconds.
         interval_ms: Option<u64>,
     },
-    /// Before each append returns, and before readers see it. Concurrent appends share one sync: where several shared the last
-    /// one, the next waits until as many are there, for half the time of a sync and 1 ms at most. A lone thread never waits.
+    /// Before each append returns, and before readers see it. Concurrent appends share one sync. As under every policy, a sync
+    /// that several threads shared has the next one wait until as many want it, once, for half of a sync's time and 1 ms at most.
     Always,
 }
 

@@ -96,6 +96,13 @@ impl Drop for Turn<'_> {
     }
 }
 
+impl Durability {
+    /// No sync of this log waits for company: it is synced by who holds the locks that company would need.
+    pub(super) fn wait_for_nobody(&self) {
+        self.gate.lock().sharers.wait_for_nobody();
+    }
+}
+
 impl Shared {
     /// Makes everything durable that was appended before the call, and returns the end of it. On a failed log that is an
     /// error even if nothing acknowledged is missing: the caller asks whether all went well.
@@ -133,27 +140,9 @@ impl Shared {
         let failures = gate.failures;
         let mut counted = None;
         loop {
-            // In this order: what a later generation wrote or made durable is seen after the generation itself.
-            let (written, is_durable) = (self.written_end(), self.core.synced() >= end);
-            if self.core.was_reopened_since(generation) {
-                let cause = gate.last_failure.clone().unwrap_or_else(|| Arc::new(Error::Closed));
-                return Err(Error::Failed { cause });
-            }
-            if let Some(cut) = self.core.truncated_below(end, generation) {
-                let truncated = Error::Truncated { asked: end, end: cut };
-                return Err(gate.failure_since(failures).unwrap_or(truncated));
-            }
-            if is_durable {
-                return Ok(());
-            }
-            if let Some(failed) = gate.failure_since(failures) {
-                return Err(failed);
-            }
-            if let Some(shut) = &gate.shut {
-                return Err(shut.error());
-            }
-            if end > written {
-                return Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written });
+            if let Some(answer) = self.answer(&gate, end, generation, failures) {
+                gate.sharers.leave(counted);
+                return answer;
             }
             if gate.running {
                 if gate.sharers.join(end, &mut counted) {
@@ -168,6 +157,33 @@ impl Shared {
             self.take_turn(Scope::Everything)?;
             gate = self.durability.gate.lock();
         }
+    }
+
+    /// What who waits for a sync is told, if that is known without another one. `failures`: so many there were when he came.
+    fn answer(&self, gate: &Gate, end: Offset, generation: u64, failures: u64) -> Option<Result<()>> {
+        // In this order: what a later generation wrote or made durable is seen after the generation itself.
+        let (written, is_durable) = (self.written_end(), self.core.synced() >= end);
+        if self.core.was_reopened_since(generation) {
+            let cause = gate.last_failure.clone().unwrap_or_else(|| Arc::new(Error::Closed));
+            return Some(Err(Error::Failed { cause }));
+        }
+        if let Some(cut) = self.core.truncated_below(end, generation) {
+            let truncated = Error::Truncated { asked: end, end: cut };
+            return Some(Err(gate.failure_since(failures).unwrap_or(truncated)));
+        }
+        if is_durable {
+            return Some(Ok(()));
+        }
+        if let Some(failed) = gate.failure_since(failures) {
+            return Some(Err(failed));
+        }
+        if let Some(shut) = &gate.shut {
+            return Some(Err(shut.error()));
+        }
+        if end > written {
+            return Some(Err(Error::OffsetOutOfRange { asked: end, start: self.core.log_start(), end: written }));
+        }
+        None
     }
 
     /// Waits for those who shared the last turn, if there were any.
@@ -199,16 +215,28 @@ impl Shared {
         if scope == Scope::Everything {
             self.gather();
         }
-        let capture = self.writer.lock().capture(scope == Scope::SealedSegments);
+        let capture = {
+            let mut writer = self.writer.lock();
+            // Whatever failed since the turn was taken: the next sync of the same file or directory might say yes (rule 17).
+            if let Some(cause) = writer.failed.clone() {
+                turn.outcome = Some(Err(Arc::clone(&cause)));
+                return Err(Error::Failed { cause });
+            }
+            writer.capture(scope == Scope::SealedSegments)
+        };
         let Some(capture) = capture else {
             turn.outcome = Some(Ok(()));
             return Err(Error::Closed);
         };
         self.durability.gate.lock().sharers.cover(capture.end);
         let began = self.core.env().monotonic();
-        match self.make_durable(&capture) {
+        let outcome = self.make_durable(&capture);
+        let took = self.core.env().monotonic().saturating_sub(began);
+        if scope == Scope::Everything {
+            self.durability.gate.lock().sharers.took(took);
+        }
+        match outcome {
             Ok(()) => {
-                self.durability.gate.lock().sharers.took(self.core.env().monotonic().saturating_sub(began));
                 self.acknowledge(&capture);
                 turn.outcome = Some(Ok(()));
                 Ok(())
@@ -346,15 +374,22 @@ mod tests {
     use std::path::Path;
 
     use crate::config::{LogConfig, Worker};
-    use crate::fs::{Env, sim::SimDisk};
+    use crate::error::Error;
+    use crate::fs::Env;
+    use crate::fs::sim::{CallKind, Fault, FaultKind, SimDisk};
     use crate::log::Log;
     use crate::offset::Offset;
     use crate::record::Record;
 
+    use super::Scope;
+
+    fn opened(disk: &SimDisk) -> Log {
+        Log::open_in(&Env::sim(disk), Path::new("/log"), LogConfig::default().worker(Worker::Caller)).unwrap()
+    }
+
     #[test]
     fn what_is_appended_while_a_sync_runs_is_not_acknowledged_by_it() {
-        let env = Env::sim(&SimDisk::new(1));
-        let log = Log::open_in(&env, Path::new("/log"), LogConfig::default().worker(Worker::Caller)).unwrap();
+        let log = opened(&SimDisk::new(1));
         log.append(&[Record::value("before")]).unwrap();
         let capture = log.shared().writer.lock().capture(false).expect("the log is open");
         log.append(&[Record::value("between")]).unwrap();
@@ -363,5 +398,27 @@ mod tests {
         log.shared().acknowledge(&capture);
         assert_eq!((log.synced_offset(), log.recovery_point()), (Offset::new(1), Offset::new(1)));
         assert_eq!(log.sync().unwrap(), Offset::new(3));
+    }
+
+    /// A second sync of the directory says yes, and the name of the new segment is gone all the same (rule 17).
+    #[test]
+    fn a_turn_that_was_taken_before_another_sync_failed_acknowledges_nothing() {
+        let disk = SimDisk::new(1);
+        let log = opened(&disk);
+        log.append(&[Record::value("first")]).unwrap();
+        log.roll().unwrap();
+        log.append(&[Record::value("second")]).unwrap();
+        let before = log.synced_offset();
+        let mut gate = log.shared().durability.gate.lock();
+        gate.running = true;
+        gate.sharers.begin(Offset::new(2), &mut None);
+        drop(gate);
+        // To make the folder of the cursors, the directory is synced outside of any turn.
+        disk.fail(Fault::once(CallKind::SyncDir, 2, FaultKind::InputOutput));
+        let told = log.cursor("one").unwrap().commit(Offset::new(1));
+        assert!(matches!(told, Err(Error::Failed { .. })), "{told:?}");
+        let told = log.shared().take_turn(Scope::Everything);
+        assert!(matches!(told, Err(Error::Failed { .. })), "{told:?}");
+        assert_eq!(log.synced_offset(), before);
     }
 }

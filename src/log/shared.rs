@@ -92,7 +92,9 @@ impl Shared {
     pub(super) fn open_inside(env: &Env, dir: &Path, config: LogConfig) -> Result<Arc<Shared>> {
         config.check()?;
         let (dir, locks) = open::claim_inside(env, dir)?;
-        Shared::open_claimed(env, dir, locks, config)
+        let shared = Shared::open_claimed(env, dir, locks, config)?;
+        shared.durability.wait_for_nobody();
+        Ok(shared)
     }
 
     fn open_claimed(env: &Env, dir: Arc<Path>, locks: DirectoryLocks, config: LogConfig) -> Result<Arc<Shared>> {

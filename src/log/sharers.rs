@@ -1,10 +1,10 @@
 //! Who shares a turn to sync, and how long the turn waits for them.
 //!
 //! Threads that append again as soon as their last append is durable fall into two halves if nobody waits: one half appends
-//! while the other half's sync runs, and each sync is for half of them. So who has the turn waits a little for as many as
-//! shared the last one. The invariants it owns: a thread that is alone never waits; nobody waits for longer than half of what
-//! the last sync took, nor than [`LONGEST_WAIT`]; company that does not come is not waited for again. Nothing else depends on these
-//! numbers: if they were wrong, some syncs would be for fewer threads.
+//! while the other half's sync runs, and each sync is for half of them. So who has the turn waits a little for as many as were
+//! there when the last one began. The invariants it owns: nobody waits for longer than half of what the last sync took, nor than
+//! [`LONGEST_WAIT`]; company that does not come is waited for once. Nothing else depends on these numbers: if they were wrong,
+//! some syncs would be for fewer threads, or begin a little later.
 
 use std::time::Duration;
 
@@ -23,11 +23,12 @@ pub(super) struct Sharers {
     present: usize,
     /// So many came too late for it, and want the next one.
     late: usize,
-    /// So many shared the turn before it.
+    /// So many were there when the turn before it began to sync.
     last: usize,
     /// So many are waited for right now.
     awaited: Option<usize>,
     last_sync: Duration,
+    waits_for_nobody: bool,
 }
 
 /// The number of a turn.
@@ -48,9 +49,11 @@ impl Sharers {
     pub(super) fn join(&mut self, end: Offset, counted: &mut Option<Turn>) -> bool {
         let is_late = self.covers.is_some_and(|covers| end > covers);
         let turn = self.turn + Turn::from(is_late);
-        if counted.replace(turn) == Some(turn) {
+        // Who is counted for the next turn may find one of another kind that covers him.
+        if counted.is_some_and(|counted| counted >= turn) {
             return false;
         }
+        *counted = Some(turn);
         if is_late {
             self.late += 1;
             return false;
@@ -59,9 +62,21 @@ impl Sharers {
         self.awaited == Some(self.present)
     }
 
+    /// A thread has its answer. If it was counted for a turn that has not begun, it will not be there.
+    pub(super) fn leave(&mut self, counted: Option<Turn>) {
+        if counted == Some(self.turn + 1) {
+            self.late = self.late.saturating_sub(1);
+        }
+    }
+
+    /// From now on nobody waits for company.
+    pub(super) fn wait_for_nobody(&mut self) {
+        self.waits_for_nobody = true;
+    }
+
     /// How long to wait for as many as shared the last turn; `None` if they are there.
     pub(super) fn wait_for_company(&mut self) -> Option<Duration> {
-        self.awaited = (self.present < self.last).then_some(self.last);
+        self.awaited = (self.present < self.last && !self.waits_for_nobody).then_some(self.last);
         self.awaited.map(|_| (self.last_sync / 2).min(LONGEST_WAIT))
     }
 
@@ -106,6 +121,10 @@ mod tests {
 
         fn join(&mut self, thread: usize, end: u64) -> bool {
             self.sharers.join(Offset::new(end), &mut self.counted[thread])
+        }
+
+        fn leave(&mut self, thread: usize) {
+            self.sharers.leave(self.counted[thread].take());
         }
 
         fn sync(&mut self, end: u64) {
@@ -153,6 +172,44 @@ mod tests {
         assert_eq!(threads.begin(0, 3), Some(SYNC / 2));
         threads.sync(3);
         assert_eq!(threads.begin(0, 4), None);
+    }
+
+    #[test]
+    fn who_had_its_answer_before_the_next_turn_began_is_no_company() {
+        let mut threads = Threads::new();
+        threads.begin(0, 1);
+        threads.sync(1);
+        assert!(!threads.join(1, 2), "it is late");
+        threads.leave(1);
+        assert_eq!(threads.begin(0, 3), None);
+        threads.sync(3);
+        assert_eq!(threads.begin(0, 4), None, "one was there, and is there again");
+    }
+
+    #[test]
+    fn who_is_late_and_covered_by_another_sync_meanwhile_is_counted_once() {
+        let mut threads = Threads::new();
+        threads.begin(0, 1);
+        threads.sync(1);
+        for _ in 0..2 {
+            assert!(!threads.join(1, 2));
+            // As a sync of what was sealed.
+            threads.sharers.cover(Offset::new(2));
+        }
+        threads.leave(1);
+        threads.begin(0, 3);
+        threads.sync(3);
+        assert_eq!(threads.begin(0, 4), None);
+    }
+
+    #[test]
+    fn where_company_would_need_a_lock_nobody_waits_for_it() {
+        let mut threads = Threads::new();
+        threads.sharers.wait_for_nobody();
+        threads.begin(0, 1);
+        threads.join(1, 2);
+        threads.sync(2);
+        assert_eq!(threads.begin(0, 3), None);
     }
 
     #[test]
