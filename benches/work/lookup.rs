@@ -47,9 +47,7 @@ impl Lookup {
         // All batches have one size, so that the place of each is known.
         let batch_bytes = file.metadata()?.len() / RECORDS;
         if by == By::OffsetMapped {
-            log.roll()?;
-            log.append(&[Record::value("the active segment is never mapped")])?;
-            log.sync()?;
+            super::scan::settle(&log)?;
         }
         let asked = random_offsets().take(lookups).collect();
         Ok(Lookup { log, by, file, batch_bytes, asked })

@@ -136,6 +136,14 @@ pub(super) fn filled_log(dir: &Path, batch_bytes: usize, total_bytes: u64, segme
     Ok(log)
 }
 
+/// Seals all that was appended and makes it durable, for the active segment is never mapped.
+pub(super) fn settle(log: &Log) -> Outcome<()> {
+    log.roll()?;
+    log.append(&[Record::value("in the active segment")])?;
+    log.sync()?;
+    Ok(())
+}
+
 /// The `.log` files of a log, oldest first.
 pub(super) fn log_files(dir: &Path) -> Outcome<Vec<PathBuf>> {
     let mut files = Vec::new();

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use kstore::{Log, Offset, Record};
+use kstore::{Log, Offset};
 use nix::sys::sendfile::sendfile64;
 use nix::unistd::write;
 
@@ -58,9 +58,7 @@ impl Send {
         let [path] = <[_; 1]>::try_from(super::scan::log_files(log.dir())?).expect("the log has one segment");
         if bare == Bare::SendfileMapped {
             log.update_config(|config| config.mapped_reads(true))?;
-            log.roll()?;
-            log.append(&[Record::value("the active segment is never mapped")])?;
-            log.sync()?;
+            super::scan::settle(&log)?;
         }
         let (mut from, mut position) = (log.log_start_offset(), 0);
         let mut found = Vec::with_capacity(slices);
